@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`./deploy.sh`: runs a playbook on an inventory and says by its exit code how that went.
+
+Roles and playbooks know nothing of this file: `ansible-playbook -i INVENTORY deploy.yml` does the same work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+# What a person may type for each phase, and the playbook that it stands for.
+PHASES = {
+    "state-api": "state_api",
+    "prepare": "prepare",
+    "control-plane": "control_plane",
+    "join": "join",
+    "network": "network",
+    "validate": "validate",
+}
+
+
+class ExitCode(IntEnum):
+    """How a command ended; documented in docs/exit-codes.md."""
+
+    DONE = 0
+    FAILED = 1
+    WRONG_INPUT = 2
+    LACKING = 3
+    NO_SOFTWARE = 4
+    BUSY = 5
+    INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run of a playbook came to."""
+
+    code: ExitCode
+    summary: Mapping[str, Any]
+    """The callback's summary (phases, hosts, failure); empty when the run ended before it was written."""
+
+    @property
+    def message(self) -> str:
+        """The first failure in one sentence; empty when there was none."""
+        failure = self.summary.get("failure")
+        if not failure:
+            return ""
+        where = ", ".join(str(failure[key]) for key in ("host", "phase", "task") if failure.get(key))
+        return f"{where}: {failure.get('message', 'failed')}"
+
+
+def run_playbook(
+    playbook: Path,
+    inventory: Path,
+    arguments: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+    prefix: Sequence[str] = (),
+) -> Outcome:
+    """Run one playbook and wait for it.
+
+    playbook, inventory: paths. arguments: more for ansible-playbook. environment: added to ours.
+    prefix: a command that runs another one (the lab enters its network with it).
+    The output goes to our own. Ctrl-C reaches ansible-playbook by the terminal; we wait for its end.
+    """
+    with tempfile.TemporaryDirectory(prefix="kubestead-") as folder:
+        summary_file = Path(folder, "summary.json")
+        command = [
+            *prefix,
+            str(Path(sys.executable).parent / "ansible-playbook"),
+            "--inventory",
+            str(inventory),
+            str(playbook),
+            *arguments,
+        ]
+        process = subprocess.Popen(
+            command,
+            cwd=CHECKOUT,
+            env={
+                **os.environ,
+                "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"),
+                "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}",
+                **(environment or {}),
+                "KUBESTEAD_SUMMARY_FILE": str(summary_file),
+            },
+        )
+        interrupted = False
+        while True:
+            try:
+                status = process.wait()
+                break
+            except KeyboardInterrupt:
+                interrupted = True
+        summary: dict[str, Any] = {}
+        if summary_file.exists():
+            summary = json.loads(summary_file.read_text(encoding="utf-8"))
+    return Outcome(_exit_code(status, interrupted, summary), summary)
+
+
+def _exit_code(status: int, interrupted: bool, summary: Mapping[str, Any]) -> ExitCode:
+    if interrupted or status == 99:  # ansible-playbook's own code for Ctrl-C
+        return ExitCode.INTERRUPTED
+    if status == 0:
+        return ExitCode.DONE
+    failure = summary.get("failure") or {}
+    if failure.get("kind") == "software_unreachable":
+        return ExitCode.NO_SOFTWARE
+    return ExitCode.WRONG_INPUT if not summary.get("hosts") else ExitCode.FAILED
+
+
+def find_inventory(word: str | None) -> Path:
+    """The inventory that a person means by a name below `inventory/` or by a path.
+
+    word: what was typed after -i, else KUBESTEAD_INVENTORY, else ANSIBLE_INVENTORY.
+    Raises ValueError with what there is to choose from.
+    """
+    word = word or os.environ.get("KUBESTEAD_INVENTORY") or os.environ.get("ANSIBLE_INVENTORY")
+    there = sorted(path.name for path in (CHECKOUT / "inventory").iterdir() if path.is_dir())
+    if not word:
+        raise ValueError(
+            "no inventory is named. Copy inventory/example, describe your machines in it, and type "
+            f"./deploy.sh -i NAME, or set KUBESTEAD_INVENTORY. There are: {', '.join(there)}"
+        )
+    # A name first: `lab` is the inventory of the lab, also where a folder of that name stands about.
+    called_from = Path(os.environ.get("KUBESTEAD_CALLED_FROM", "."))
+    for path in (CHECKOUT / "inventory" / word, called_from / word):
+        if path.exists():
+            return path.resolve()
+    raise ValueError(f"there is no inventory {word!r}: neither a path nor one of {', '.join(there)}")
+
+
+def _confirm(question: str, assume_yes: bool) -> bool:
+    if assume_yes:
+        return True
+    if not sys.stdin.isatty():
+        raise ValueError("there is no terminal to ask on: add --yes to go ahead")
+    return input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="deploy.sh",
+        description="Kubestead: from a registry of machines to a Kubernetes cluster.",
+        epilog="Also: ./deploy.sh lab --help (a whole homelab on this computer), ./deploy.sh bundle --help "
+        "(Kubernetes software for places without internet). What follows -- goes to ansible-playbook.",
+    )
+    parser.add_argument(
+        "command",
+        nargs="?",
+        default="all",
+        choices=["all", "reset", *PHASES],
+        help="all (the default) deploys everything; reset takes the cluster down and keeps the machines; "
+        "the others are single phases of all",
+    )
+    parser.add_argument("-i", "--inventory", help="a name below inventory/, or a path [KUBESTEAD_INVENTORY]")
+    parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
+    parser.add_argument("--with-rke2", action="store_true", help="also the hosts of group rke2")
+    return parser
+
+
+def main(words: Sequence[str] | None = None) -> ExitCode:
+    """The command line of `./deploy.sh`, but for its `lab` and `bundle`."""
+    words = list(sys.argv[1:] if words is None else words)
+    split = words.index("--") if "--" in words else len(words)
+    options, more = _parser().parse_args(words[:split]), words[split + 1 :]
+    try:
+        if options.with_rke2:
+            raise ValueError(
+                "--with-rke2: this version deploys kubeadm clusters only. Leave it out: RKE2 hosts are left alone"
+            )
+        inventory = find_inventory(options.inventory)
+        reset = options.command == "reset"
+        question = (
+            f"Take down the cluster of {inventory.name} and delete its data?"
+            if reset
+            else f"Deploy to the machines of {inventory.name}?"
+        )
+        if options.command in {"all", "reset"} and not _confirm(question, options.yes):
+            print("Nothing was changed.", file=sys.stderr)
+            return ExitCode.INTERRUPTED
+    except ValueError as problem:
+        print(f"deploy.sh: {problem}.", file=sys.stderr)
+        return ExitCode.WRONG_INPUT
+    name = {"all": "deploy", **PHASES}.get(options.command, options.command)
+    if reset:
+        more = ["--extra-vars", "cluster_reset_confirm=true", *more]
+    outcome = run_playbook(CHECKOUT / "playbooks" / f"{name}.yml", inventory, more)
+    if outcome.message:
+        print(f"\n✘ {outcome.message}", file=sys.stderr)
+    return outcome.code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

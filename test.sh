@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-3.0-or-later
+# All tests, or those named: ./test.sh [lint|unit|sanity|molecule|e2e]…
+# What this computer cannot run is skipped by name with the reason.
+set -euo pipefail
+cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")"
+. ./environment.sh
+
+suites=("$@")
+[ ${#suites[@]} -gt 0 ] || suites=(lint unit sanity molecule e2e)
+for suite in "${suites[@]}"; do
+  case $suite in
+    lint | unit | sanity) ;;
+    molecule | e2e) if [ "$(id -u)" -ne 0 ]; then become_root "$PWD/test.sh" "$@"; fi ;;
+    *) echo "test.sh: no suite $suite: choose from lint, unit, sanity, molecule, e2e." >&2; exit 2 ;;
+  esac
+done
+make_environment requirements-test.txt
+PATH="$PWD/.venv/bin:$PATH"
+export ANSIBLE_CONFIG="$PWD/ansible.cfg"
+
+failed=() skipped=()
+
+# check NAME COMMAND…: run one check, tell how it ended and how long it took.
+check() {
+  local name=$1 start=$SECONDS
+  shift
+  if "$@"; then echo "✔ $name ($((SECONDS - start)) s)"; else echo "✘ $name ($((SECONDS - start)) s)"; failed+=("$name"); fi
+}
+
+skip() { echo "– $1 skipped: $2"; skipped+=("$1"); }
+
+suite_lint() {
+  check "ruff" ruff check
+  check "ruff format" ruff format --check --quiet
+  check "mypy" mypy
+  check "yamllint" yamllint --strict .
+  check "ansible-lint" ansible-lint --offline --strict --quiet
+  if command -v shellcheck >/dev/null; then
+    check "shellcheck" shellcheck --external-sources deploy.sh test.sh environment.sh tests/*.sh .ci/run
+  else
+    skip "shellcheck" "it is not installed (apt-get install shellcheck)"
+  fi
+}
+
+suite_unit() { check "unit" python -m pytest tests/unit; }
+
+suite_sanity() { check "ansible-test sanity" tests/sanity.sh; }
+
+suite_molecule() {
+  local scenario
+  for scenario in roles/*/molecule/default/molecule.yml; do
+    scenario=${scenario#roles/}
+    check "molecule ${scenario%%/*}" tests/molecule.sh "${scenario%%/*}"
+  done
+}
+
+suite_e2e() { check "e2e" python -m pytest tests/e2e --verbose -ra; }
+
+for suite in "${suites[@]}"; do
+  echo "== $suite"
+  "suite_$suite"
+done
+
+echo
+[ ${#skipped[@]} -eq 0 ] || printf 'skipped: %s\n' "${skipped[@]}"
+[ ${#failed[@]} -eq 0 ] || { printf 'failed: %s\n' "${failed[@]}"; exit 1; }
+echo "All of ${suites[*]} passed."
