@@ -1,0 +1,321 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A whole lab: its network, gateway and nodes. Every step may be repeated and repairs what it finds half-made."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from lab import base, cgroups, folders, host, lock, network, paths
+from lab.errors import HostError, InputError, LabError
+from lab.gateway import Gateway
+from lab.node import Node
+from lab.process import run, wait_until, write_atomic
+from lab.spec import NodeSpec, check_lab_name, check_together
+
+DEFAULT = "lab"
+BOOT_SECONDS = 120
+
+Say = Callable[[str], None]
+
+
+def _silent(_: str) -> None:
+    pass
+
+
+class Lab:
+    """One lab by its name."""
+
+    def __init__(
+        self,
+        name: str = DEFAULT,
+        *,
+        say: Say = _silent,
+        api_port: int | None = None,
+        kube_port: int | None = None,
+    ) -> None:
+        self.name = check_lab_name(name)
+        self.say = say
+        self.folder = paths.home() / name
+        self.namespace = network.lab_namespace(name)
+        if name == DEFAULT:
+            api_port, kube_port = api_port or 18080, kube_port or 16443
+        self.gateway = Gateway(name, self.folder, api_port=api_port, kube_port=kube_port)
+        self.private_key = self.folder / "id_ed25519"
+        self.known_hosts = self.folder / "known_hosts"
+
+    # Before anything is changed
+
+    def problems(self) -> list[str]:
+        """Return everything that stands in the way."""
+        running = self.gateway.process()
+        return host.problems(self.gateway.ports(), running.pid if running else None)
+
+    def preflight(self) -> None:
+        """Refuse, with all problems at once, a computer that cannot carry the lab."""
+        if found := self.problems():
+            raise HostError(found)
+
+    def lock(self, *, wait: bool = False) -> AbstractContextManager[None]:
+        """Hold the lab for this run."""
+        return lock.held(paths.home() / f"{self.name}.lock", f"lab {self.name}", wait=wait)
+
+    # Up
+
+    def network_up(self) -> None:
+        """Make the folder, the ssh key and the bridge."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.chmod(0o700)
+        (self.folder / "ssh").mkdir(exist_ok=True)
+        if not self.private_key.with_suffix(".pub").is_file():
+            self.private_key.unlink(missing_ok=True)
+            run(
+                [
+                    "ssh-keygen",
+                    "-q",
+                    "-t",
+                    "ed25519",
+                    "-N",
+                    "",
+                    "-C",
+                    f"lab {self.name}",
+                    "-f",
+                    str(self.private_key),
+                ]
+            )
+        host.load_kernel_modules()
+        network.ensure_lab(self.name)
+
+    def gateway_start(self) -> None:
+        """Start what the nodes reach the outside through."""
+        self.gateway.start()
+
+    def gateway_stop(self) -> None:
+        """Stop it."""
+        self.gateway.stop()
+
+    def nodes_up(self, specs: Sequence[NodeSpec]) -> list[str]:
+        """Make and boot nodes side by side, wait until each answers; return which were not running before."""
+        self._check_addresses(specs)
+        base.ensure((spec.os for spec in specs), self.say)
+        self.network_up()
+        key = self.private_key.with_suffix(".pub").read_text()
+
+        def make(spec: NodeSpec) -> str | None:
+            node = self.node(spec.name)
+            node.make(spec, key)
+            if (
+                node.running()
+                and network.exists(node.namespace)
+                and network.answers(self.namespace, spec.ip, 22)
+            ):
+                return None
+            node.start()
+            return spec.name
+
+        started = [name for name in self._each(make, specs) if name]
+        self._write_ssh()
+        self._each(self._wait_ready, started)
+        return started
+
+    def _check_addresses(self, specs: Sequence[NodeSpec]) -> None:
+        names = {spec.name for spec in specs}
+        others = [node.spec for node in self.nodes() if node.name not in names]
+        check_together([*specs, *(spec for spec in others if spec)])
+
+    def node_start(self, name: str) -> None:
+        """Boot a node that exists and wait until it answers."""
+        node = self._known(name)
+        if not node.running():
+            node.start()
+        self._write_ssh()
+        self._wait_ready(name)
+
+    def node_stop(self, name: str) -> None:
+        """Shut a node down in order."""
+        self._known(name).stop()
+
+    def node_cut(self, name: str) -> None:
+        """Take a node's power away."""
+        self._known(name).cut()
+
+    def node_wipe(self, name: str) -> None:
+        """Remove a node with its disk; the next `nodes_up` makes it anew."""
+        self.node(name).wipe()
+        if self.folder.is_dir():
+            self._write_ssh()
+
+    def _wait_ready(self, name: str) -> None:
+        node = self.node(name)
+        spec = node.spec
+        if spec is None:
+            raise LabError(f"node {name} vanished")
+
+        def answers_or_gone() -> bool:
+            return network.answers(self.namespace, spec.ip, 22) or not node.running()
+
+        wait_until(answers_or_gone, BOOT_SECONDS)
+        if not node.running():
+            raise LabError(f"node {name} ended while it booted; its console said:\n{node.console()}")
+        said = self.ssh(name, ["systemctl", "is-system-running", "--wait"], timeout=BOOT_SECONDS)
+        if said.stdout.strip() != "running":
+            failed = self.ssh(
+                name, ["systemctl", "list-units", "--failed", "--plain", "--no-legend"]
+            ).stdout.strip()
+            reason = failed or said.stderr.strip() or said.stdout.strip() or node.console()
+            raise LabError(f"node {name} did not come up ({said.stdout.strip() or 'no answer'}): {reason}")
+
+    # Looking and working in it
+
+    def exists(self) -> bool:
+        """Say whether anything of the lab is there."""
+        return self.folder.is_dir() or network.exists(self.namespace)
+
+    def node(self, name: str) -> Node:
+        """Return a node by its name, whether it exists or not."""
+        return Node(self.name, self.folder, name)
+
+    def _known(self, name: str) -> Node:
+        node = self.node(name)
+        if node.spec is None:
+            names = ", ".join(one.name for one in self.nodes()) or "none"
+            raise InputError(f"lab {self.name} has no node {name!r}; it has: {names}")
+        return node
+
+    def nodes(self) -> list[Node]:
+        """Return the nodes that have a folder."""
+        found = sorted(path.name for path in (self.folder / "nodes").glob("*") if path.is_dir())
+        return [self.node(name) for name in found]
+
+    def run_environment(self) -> dict[str, str]:
+        """Return what ansible and ssh need to know in the lab."""
+        options = f"-F none -o UserKnownHostsFile={self.known_hosts} -o GlobalKnownHostsFile=/dev/null"
+        return {
+            "ANSIBLE_PRIVATE_KEY_FILE": str(self.private_key),
+            "ANSIBLE_REMOTE_USER": "root",
+            "ANSIBLE_HOST_KEY_CHECKING": "True",
+            "ANSIBLE_SSH_COMMON_ARGS": options,
+            "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self.folder / "ssh"),
+            "KUBESTEAD_LAB": self.name,
+            "KUBESTEAD_LAB_FOLDER": str(self.folder),
+        }
+
+    def network_argv(self, argv: Sequence[str]) -> list[str]:
+        """Return the command that runs another in the lab's network."""
+        if not network.exists(self.namespace):
+            raise InputError(f"lab {self.name} is not up")
+        return ["nsenter", f"--net={network.NAMESPACES / self.namespace}", "--", *argv]
+
+    def enter_network(
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str] | None = None,
+        *,
+        cwd: Path | None = None,
+        capture: bool = False,
+    ) -> subprocess.Popen[str]:
+        """Start a program in the lab's network, with the environment for ansible."""
+        output = subprocess.PIPE if capture else None
+        return subprocess.Popen(
+            self.network_argv(argv), cwd=cwd, text=True, stdout=output, stderr=output,
+            env={**os.environ, **self.run_environment(), **(env or {})},
+        )  # fmt: skip
+
+    def ssh_argv(self, name: str, command: Sequence[str] = ()) -> list[str]:
+        """Return the command that opens a shell on a node, or runs something there."""
+        node = self._known(name)
+        spec = node.spec
+        return self.network_argv(
+            ["ssh", "-F", str(self.folder / "ssh_config"), spec.name if spec else name, *_remote(command)]
+        )
+
+    def ssh(self, name: str, command: Sequence[str], timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        """Run a command on a node."""
+        return subprocess.run(
+            self.ssh_argv(name, command), check=False, capture_output=True, text=True,
+            timeout=timeout, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def _write_ssh(self) -> None:
+        """Write known_hosts and a configuration for ssh, from the nodes that are there."""
+        nodes = self.nodes()
+        write_atomic(self.known_hosts, "".join(node.host_key() for node in nodes))
+        entries = [f"Host {node.spec.name}\n  HostName {node.spec.ip}\n" for node in nodes if node.spec]
+        common = (
+            f"Host *\n  User root\n  IdentityFile {self.private_key}\n  IdentitiesOnly yes\n"
+            f"  UserKnownHostsFile {self.known_hosts}\n  GlobalKnownHostsFile /dev/null\n"
+            "  StrictHostKeyChecking yes\n  ConnectTimeout 10\n  LogLevel ERROR\n"
+        )
+        write_atomic(self.folder / "ssh_config", "".join(entries) + common)
+
+    # Down
+
+    def down(self) -> list[str]:
+        """Remove everything of the lab; return what could not be removed."""
+        left: list[str] = []
+
+        def attempt(action: Callable[[], object]) -> None:
+            try:
+                action()
+            except (LabError, OSError) as error:
+                left.append(str(error))
+
+        self._close_connections()
+        nodes = self.nodes()
+        with ThreadPoolExecutor(max(len(nodes), 1)) as pool:
+            list(pool.map(lambda node: attempt(node.wipe), nodes))
+        attempt(self.gateway.stop)
+        for namespace in self._namespaces():
+            attempt(lambda name=namespace: network.remove(name))  # type: ignore[misc]
+        attempt(lambda: folders.remove(self.folder))
+        if (
+            not left
+            and paths.home().is_dir()
+            and all(one.suffix == ".lock" for one in paths.home().iterdir())
+        ):
+            self.say("nothing of the lab is left; the cache stays: " + str(paths.cache()))
+        return left
+
+    def _namespaces(self) -> Iterable[str]:
+        if not network.NAMESPACES.is_dir():
+            return []
+        ours = network.node_namespace(self.name, "")
+        names = sorted(path.name for path in network.NAMESPACES.iterdir())
+        return [name for name in names if name == self.namespace or name.startswith(ours)]
+
+    def _close_connections(self) -> None:
+        """End the ssh connections that ansible keeps open."""
+        for socket in (self.folder / "ssh").glob("*"):
+            subprocess.run(["ssh", "-F", "none", "-O", "exit", "-o", f"ControlPath={socket}", "lab"],
+                           check=False, capture_output=True)  # fmt: skip
+
+    def _each(self, action: Callable[..., object], items: Sequence[object]) -> list[object]:
+        """Do something for all at once; all problems are told together."""
+        results: list[object] = []
+        problems: list[str] = []
+        with ThreadPoolExecutor(max(len(items), 1)) as pool:
+            for future in [pool.submit(action, item) for item in items]:
+                try:
+                    results.append(future.result())
+                except InputError:
+                    raise
+                except (LabError, OSError, subprocess.SubprocessError) as error:
+                    problems.append(str(error))
+        if problems:
+            raise LabError(problems)
+        return results
+
+
+def _remote(command: Sequence[str]) -> list[str]:
+    import shlex
+
+    return ["--", shlex.join(command)] if len(command) > 1 else list(command)
+
+
+def describe_host() -> str:
+    """Say in a line what this computer is."""
+    return cgroups.mode().value

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a node should be."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lab.errors import InputError
+
+NETWORK = ipaddress.ip_network("10.77.0.0/24")
+GATEWAY = "10.77.0.1"
+SUITES = {"debian-12": "bookworm", "debian-13": "trixie"}
+
+# `ks-<lab>-<node>` names a network namespace and a systemd unit, and the host name goes into certificates.
+_NAME = re.compile(r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")
+_LAB = re.compile(r"^[a-z0-9][a-z0-9-]{0,30}$")
+_MAC = re.compile(r"^([0-9a-f]{2}:){5}[0-9a-f]{2}$")
+
+
+def check_lab_name(name: str) -> str:
+    """Return the name if it can name a lab."""
+    if not _LAB.match(name):
+        raise InputError(
+            f"lab name {name!r}: expected lower-case letters, digits and '-', at most 31 of them"
+        )
+    return name
+
+
+@dataclass(frozen=True)
+class NodeSpec:
+    """A node's name, operating system, address and MAC."""
+
+    name: str
+    os: str
+    ip: str
+    mac: str = ""
+
+    def __post_init__(self) -> None:
+        mac = self.mac.lower().replace("-", ":") or _mac_of(self.ip)
+        object.__setattr__(self, "mac", mac)
+        if problems := self._problems():
+            raise InputError(problems)
+
+    def _problems(self) -> list[str]:
+        problems = []
+        if not _NAME.match(self.name):
+            problems.append(
+                f"node {self.name!r}: expected a host name of lower-case letters, digits and '-', at most 40"
+            )
+        if self.os not in SUITES:
+            problems.append(
+                f"node {self.name}: os {self.os!r} cannot be made in the lab; expected one of {', '.join(SUITES)}"
+            )
+        try:
+            address = ipaddress.ip_address(self.ip)
+        except ValueError:
+            problems.append(f"node {self.name}: {self.ip!r} is no IP address; expected one of {NETWORK}")
+        else:
+            if address not in NETWORK or self.ip in (GATEWAY, str(NETWORK[0]), str(NETWORK[-1])):
+                problems.append(
+                    f"node {self.name}: address {self.ip} is not free in the lab; "
+                    f"expected one of {NETWORK} other than {GATEWAY}"
+                )
+        if not _MAC.match(self.mac) or int(self.mac[:2] or "1", 16) & 1:
+            problems.append(
+                f"node {self.name}: {self.mac!r} is no MAC of a machine; expected six hexadecimal pairs like "
+                "52:54:00:77:00:11"
+            )
+        return problems
+
+    @classmethod
+    def parse(cls, text: str) -> NodeSpec:
+        """Read NAME:OS:IP[:MAC]."""
+        parts = text.split(":", 3)
+        if len(parts) < 3:
+            raise InputError(
+                f"node {text!r}: expected NAME:OS:IP[:MAC], for example web:debian-12:10.77.0.31"
+            )
+        return cls(*parts)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> NodeSpec:
+        """Read what `to_dict` wrote; other keys are passed over."""
+        return cls(values["name"], values["os"], values["ip"], values["mac"])
+
+    def to_dict(self) -> dict[str, str]:
+        """Return the specification as plain data."""
+        return asdict(self)
+
+
+def check_together(specs: list[NodeSpec]) -> None:
+    """Refuse nodes that share a name, an address or a MAC."""
+    problems = []
+    for what in ("name", "ip", "mac"):
+        seen: dict[str, NodeSpec] = {}
+        for spec in specs:
+            value = getattr(spec, what)
+            if value in seen:
+                problems.append(f"nodes {seen[value].name} and {spec.name} have the same {what} {value}")
+            seen[value] = spec
+    if problems:
+        raise InputError(problems)
+
+
+def _mac_of(ip: str) -> str:
+    try:
+        octets = ipaddress.IPv4Address(ip).packed
+    except ValueError:
+        return ""
+    return "52:54:00:" + ":".join(f"{octet:02x}" for octet in octets[1:])
