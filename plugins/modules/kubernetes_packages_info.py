@@ -1,0 +1,114 @@
+#!/usr/bin/python
+# Copyright: Kubestead contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: kubernetes_packages_info
+short_description: Which Kubernetes packages a machine has
+version_added: 0.1.0
+author: Kubestead contributors (@kubestead)
+description:
+  - Tells in one round trip which of Kubernetes' packages are installed and held, what kubeadm says of
+    itself, whether the
+    kubelet is started at boot, and whether the machine belongs to a cluster.
+extends_documentation_fragment:
+  - kubestead.homelab.attributes
+  - kubestead.homelab.attributes.reads
+options:
+  wanted:
+    description: The packages that are wanted and their versions, without a revision.
+    type: dict
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: What is installed
+  kubestead.homelab.kubernetes_packages_info:
+    wanted: {kubeadm: 1.36.4, kubelet: 1.36.4, kubectl: 1.36.4}
+  register: packages
+"""
+
+RETURN = r"""
+packages:
+  description: The installed ones of O(wanted), with C(version) and C(held).
+  returned: always
+  type: dict
+  sample: {kubeadm: {version: 1.36.4-1.1, held: true}}
+differing:
+  description: Packages of O(wanted) that are not installed in the wanted version.
+  returned: always
+  type: list
+  elements: str
+free:
+  description: Packages of O(wanted) that are not held.
+  returned: always
+  type: list
+  elements: str
+kubeadm_version:
+  description: What C(kubeadm version -o short) says, without the leading C(v). Empty when there is no
+    kubeadm.
+  returned: always
+  type: str
+  sample: 1.36.4
+kubelet_unit:
+  description: Whether there is a kubelet unit, and whether it is started at boot.
+  returned: always
+  type: str
+  choices: [enabled, disabled, absent]
+in_cluster:
+  description: Whether the machine has joined or made a cluster by kubeadm.
+  returned: always
+  type: bool
+"""
+
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.kubestead.homelab.plugins.module_utils import dpkg
+
+MEMBER_FILES = ("/etc/kubernetes/kubelet.conf", "/etc/kubernetes/manifests/kube-apiserver.yaml")
+UNIT_FOLDERS = ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
+
+
+def kubelet_unit() -> str:
+    """From the files that systemd itself goes by."""
+    if not any((Path(folder) / "kubelet.service").exists() for folder in UNIT_FOLDERS):
+        return "absent"
+    wants = list(Path("/etc/systemd/system").glob("*.wants/kubelet.service"))
+    return "enabled" if wants else "disabled"
+
+
+def main() -> None:
+    """Read and tell."""
+    module = AnsibleModule(
+        argument_spec={"wanted": {"type": "dict", "required": True}}, supports_check_mode=True
+    )
+    wanted = {name: str(version) for name, version in module.params["wanted"].items()}
+    if not module.get_bin_path("dpkg-query"):
+        module.fail_json(msg="kubernetes_packages_info needs dpkg, which this machine does not have.")
+    _code, out, _err = module.run_command(["dpkg-query", "--show", "--showformat", dpkg.QUERY, *wanted])
+    have = dpkg.installed(out)
+    kubeadm = module.get_bin_path("kubeadm")
+    version = (
+        module.run_command([kubeadm, "version", "-o", "short"])[1].strip().lstrip("v") if kubeadm else ""
+    )
+    module.exit_json(
+        changed=False,
+        packages={name: {"version": package.version, "held": package.held} for name, package in have.items()},
+        differing=[
+            name
+            for name, version in wanted.items()
+            if name not in have or not dpkg.matches(have[name].version, version)
+        ],
+        free=[name for name in wanted if name not in have or not have[name].held],
+        kubeadm_version=version,
+        kubelet_unit=kubelet_unit(),
+        in_cluster=any(Path(path).exists() for path in MEMBER_FILES),
+    )
+
+
+if __name__ == "__main__":
+    main()
