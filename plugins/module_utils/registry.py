@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: Kubestead contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The registry of machines: the one place where it is written what each machine should be."""
+
+from __future__ import annotations
+
+import copy
+import os
+import typing as t
+from types import MappingProxyType
+
+from .mac import normalise_mac
+from .machine import Machine
+from .problems import Problem, RegistryError
+from .registry_checks import Checked, check
+from .registry_file import Document, parse, read_text, render, write_atomically
+
+__all__ = ["Machine", "Problem", "Registry", "RegistryError"]
+
+
+class Registry:
+    """A registry without problems. It never changes: `with_machine` and `without_machine` return another."""
+
+    def __init__(self, content: t.Mapping[str, t.Any], source: str = "registry.json") -> None:
+        """Check `content`, the mapping of a registry file; raise RegistryError with all its problems."""
+        plain = copy.deepcopy(dict(content))
+        self._set(plain, check(Document(list(plain.items())), source), source)
+
+    def _set(self, content: t.Dict[str, t.Any], checked: Checked, source: str) -> None:
+        self._content = content
+        self._written = checked.written
+        self.source = source
+        self.machines: t.Mapping[str, Machine] = MappingProxyType(checked.machines)
+        self.warnings = checked.warnings
+
+    @classmethod
+    def load(cls, path: t.Union[str, os.PathLike[str]], source: str = "") -> Registry:
+        """Read a registry from a JSON or YAML file; raise RegistryError with all its problems.
+
+        `source` is what messages call the file, where it is not its path.
+        """
+        name = os.fspath(path)
+        return cls.parse(read_text(name, source), source or name)
+
+    @classmethod
+    def parse(cls, text: str, source: str = "registry.json") -> Registry:
+        """Read a registry from text; `source` names it in messages and tells YAML (.yml, .yaml) from JSON."""
+        document = parse(text, source)
+        checked = check(document, source)
+        registry = cls.__new__(cls)
+        registry._set(dict(document.pairs), checked, source)
+        return registry
+
+    def save(self, path: t.Union[str, os.PathLike[str]]) -> None:
+        """Write the registry in one step: order and unknown keys are kept, and the mode of the file."""
+        name = os.fspath(path)
+        write_atomically(name, render(self._content, name))
+
+    def content(self) -> t.Dict[str, t.Any]:
+        """The mapping as the file has it: a copy."""
+        return copy.deepcopy(self._content)
+
+    def find(self, name: str) -> t.Optional[Machine]:
+        """The machine with this MAC (in any notation) or host name, or None."""
+        try:
+            return self.machines.get(normalise_mac(name))
+        except ValueError:
+            wanted = name.lower()
+            return next((machine for machine in self.machines.values() if machine.hostname == wanted), None)
+
+    def with_machine(self, mac: str, values: t.Mapping[str, t.Any]) -> Registry:
+        """This registry with one machine added at its end, or replaced where it stands."""
+        content = dict(self._content)
+        content[self._key(mac) or mac] = dict(values)
+        return Registry(content, self.source)
+
+    def without_machine(self, mac: str) -> Registry:
+        """This registry without one machine; KeyError when it is not there."""
+        key = self._key(mac)
+        if key is None:
+            raise KeyError(mac)
+        return Registry({name: value for name, value in self._content.items() if name != key}, self.source)
+
+    def _key(self, mac: str) -> t.Optional[str]:
+        try:
+            return self._written.get(normalise_mac(mac))
+        except ValueError:
+            return None
+
+    def __len__(self) -> int:
+        return len(self.machines)
+
+    def __iter__(self) -> t.Iterator[Machine]:
+        return iter(self.machines.values())

@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: Kubestead contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The registry as a file: JSON or YAML read without losing repeated keys, and written atomically."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+import tempfile
+import typing as t
+from dataclasses import dataclass, field
+
+from .problems import Problem, RegistryError
+
+YAML_SUFFIXES = (".yml", ".yaml")
+_EXPECTED_TOP = 'an object of machines by MAC, such as {"52:54:00:77:00:11": {"hostname": …}}'
+
+Pairs = t.List[t.Tuple[str, t.Any]]
+
+
+class _Repeated(t.Dict[str, t.Any]):
+    """A mapping of which the file wrote a key more than once; the last one counts, `pairs` has them all."""
+
+    pairs: Pairs
+
+
+@dataclass
+class Document:
+    """What a file holds: its keys in order, and for each key that stands there twice its path."""
+
+    pairs: Pairs
+    repeated: t.List[t.Tuple[str, ...]] = field(default_factory=list)
+
+
+def is_yaml(path: str) -> bool:
+    """Tell by the name whether a file is YAML."""
+    return path.lower().endswith(YAML_SUFFIXES)
+
+
+def read_text(path: str, source: str = "") -> str:
+    """Read a file as text; a failure is a RegistryError that says what to do and calls the file `source`."""
+    try:
+        with open(path, encoding="utf-8-sig") as stream:
+            return stream.read()
+    except FileNotFoundError:
+        found, expectation = "is not there", "a machine registry (JSON or YAML)"
+    except UnicodeDecodeError as error:
+        found, expectation = f"is not UTF-8 at byte {error.start}", "a text file in UTF-8"
+    except OSError as error:
+        found, expectation = f"cannot be read ({error.strerror})", "a file that this user may read"
+    raise RegistryError([Problem(source or path, None, None, None, expectation, found)])
+
+
+def parse(text: str, source: str) -> Document:
+    """Turn the text of a registry into a document; `source` is its file name, for messages and its kind."""
+    loaded, any_repeated = (_parse_yaml if is_yaml(source) else _parse_json)(text, source)
+    if not isinstance(loaded, dict):
+        raise RegistryError([Problem(source, None, None, loaded, _EXPECTED_TOP)])
+    document = Document(pairs=loaded.pairs if isinstance(loaded, _Repeated) else list(loaded.items()))
+    if any_repeated:
+        for key, value in document.pairs:
+            _find_repeated(value, (key,), document.repeated)
+    return document
+
+
+def _mapping(pairs: Pairs) -> t.Dict[str, t.Any]:
+    mapping = dict(pairs)
+    if len(mapping) == len(pairs):
+        return mapping
+    repeated = _Repeated(mapping)
+    repeated.pairs = pairs
+    return repeated
+
+
+def _find_repeated(value: t.Any, path: t.Tuple[str, ...], found: t.List[t.Tuple[str, ...]]) -> None:
+    if isinstance(value, _Repeated):
+        seen: t.Set[str] = set()
+        for key, _ in value.pairs:
+            if key in seen and (*path, key) not in found:
+                found.append((*path, key))
+            seen.add(key)
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _find_repeated(inner, (*path, key), found)
+    elif isinstance(value, list):
+        for inner in value:
+            _find_repeated(inner, path, found)
+
+
+def _parse_json(text: str, source: str) -> t.Tuple[t.Any, bool]:
+    any_repeated = False
+
+    def mapping(pairs: Pairs) -> t.Dict[str, t.Any]:
+        nonlocal any_repeated
+        result = _mapping(pairs)
+        any_repeated = any_repeated or isinstance(result, _Repeated)
+        return result
+
+    def constant(name: str) -> t.NoReturn:
+        raise ValueError(f"{name} is no JSON value")
+
+    try:
+        return json.loads(text, object_pairs_hook=mapping, parse_constant=constant), any_repeated
+    except json.JSONDecodeError as error:
+        found = f"is no JSON at line {error.lineno}, column {error.colno}: {error.msg}"
+    except (ValueError, RecursionError) as error:
+        found = f"is no JSON: {error}"
+    raise RegistryError([Problem(source, None, None, None, _EXPECTED_TOP, found)])
+
+
+def _parse_yaml(text: str, source: str) -> t.Tuple[t.Any, bool]:
+    try:
+        import yaml  # noqa: PLC0415 - JSON, the usual form, must work where PyYAML is missing
+    except ImportError:
+        raise RegistryError(
+            [
+                Problem(
+                    source,
+                    None,
+                    None,
+                    None,
+                    "PyYAML (Debian: python3-yaml), or the registry as JSON",
+                    "is YAML, and this Python has no PyYAML",
+                )
+            ]
+        ) from None
+
+    any_repeated = False
+    base: t.Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+    class Loader(base):  # type: ignore[misc]
+        """Scalars as in YAML 1.2: for YAML 1.1, 52:54:00:12:34:56 is a number in base 60, `no` is false."""
+
+        yaml_implicit_resolvers: t.ClassVar[t.Dict[str, t.Any]] = {}
+
+    def mapping(loader: t.Any, node: t.Any) -> t.Dict[str, t.Any]:
+        nonlocal any_repeated
+        own = [str(key.value) for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        loader.flatten_mapping(node)
+        pairs: Pairs = []
+        for key, value in node.value:
+            if not isinstance(key.value, str):
+                raise yaml.constructor.ConstructorError(
+                    None, None, "a key must be plain text", key.start_mark
+                )
+            pairs.append((key.value, loader.construct_object(value, deep=True)))
+        if len(set(own)) == len(own):
+            return dict(pairs)  # keys taken over from `<<` may be overridden
+        any_repeated = True
+        return _mapping(pairs)
+
+    for tag, pattern, first in (
+        ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+        ("int", r"[-+]?[0-9]+", "-+0123456789"),
+        ("float", r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?", "-+.0123456789"),
+        ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+        ("merge", r"<<", "<"),
+    ):
+        Loader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(f"^(?:{pattern})$"), list(first))
+    Loader.add_constructor("tag:yaml.org,2002:map", mapping)
+    Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.value))
+    Loader.add_constructor("tag:yaml.org,2002:float", lambda loader, node: float(node.value))
+
+    try:
+        return yaml.load(text, Loader=Loader), any_repeated  # noqa: S506 - derived from the safe loader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        found = f"is no YAML{place}: {error.problem}"
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        found = f"is no YAML: {error}"
+    raise RegistryError([Problem(source, None, None, None, _EXPECTED_TOP, found)])
+
+
+def render(content: t.Mapping[str, t.Any], path: str) -> str:
+    """The text of a registry file: a key a line, lists and small objects on one line."""
+    if is_yaml(path):
+        import yaml  # noqa: PLC0415 - as above
+
+        return yaml.safe_dump(
+            dict(content), sort_keys=False, allow_unicode=True, default_flow_style=None, width=110
+        )
+    entries = []
+    for key, value in content.items():
+        text = json.dumps(value, ensure_ascii=False)
+        if isinstance(value, dict) and value:
+            lines = (f"    {_json(name)}: {_json(inner)}" for name, inner in value.items())
+            text = "{\n" + ",\n".join(lines) + "\n  }"
+        entries.append(f"  {_json(key)}: {text}")
+    return "{\n" + ",\n".join(entries) + "\n}\n" if entries else "{}\n"
+
+
+def _json(value: t.Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def write_atomically(path: str, text: str) -> None:
+    """Replace a file by `text` in one step, mode and owner kept; a crash leaves the old or the new one."""
+    target = os.path.realpath(path)  # a symbolic link stays one
+    folder = os.path.dirname(target)
+    try:
+        before: t.Optional[os.stat_result] = os.stat(target)
+    except FileNotFoundError:
+        before = None
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(target)}.", dir=folder)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            if before is None:
+                os.fchmod(stream.fileno(), 0o644)
+            else:
+                if (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
+                    _keep_owner(stream.fileno(), before)
+                os.fchmod(stream.fileno(), stat.S_IMODE(before.st_mode))
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    directory = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _keep_owner(descriptor: int, before: os.stat_result) -> None:
+    try:
+        os.fchown(descriptor, before.st_uid, before.st_gid)
+    except PermissionError:
+        return  # only root may give a file away; the content counts more than its owner
