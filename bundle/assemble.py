@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: Kubestead contributors
+"""Puts finished parts in place: packages, index of the images, checksums and, last of all, the manifest."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from bundle import aptrepo, gotool, oci, places, recipe, stamp
+from bundle.aptrepo import SigningKey
+from bundle.catalogue import Catalogue
+from bundle.oci import Layout
+from bundle.stamp import Stamp
+
+FORMAT = 1
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a complete bundle, else ``None``."""
+    try:
+        data = json.loads((folder / places.MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return data if isinstance(data, dict) and data.get("format") == FORMAT else None
+
+
+def is_complete(folder: Path, minor: str) -> bool:
+    """Whether a bundle holds a minor, by its manifest."""
+    manifest = read_manifest(folder)
+    return manifest is not None and minor in manifest["minors"]
+
+
+def finish(folder: Path, catalogue: Catalogue, minor: str, stamps: list[Stamp], key: SigningKey) -> None:
+    """Make a bundle complete. While this runs, for about a second, the bundle has no manifest."""
+    layout = Layout(folder / "images")
+    versions = catalogue.versions(minor)
+    architecture = gotool.architecture()
+    layers = {f"{s.name}/{name}": layer for s in stamps for name, layer in s.layers.items()}
+    images = [
+        layout.put_image(image, [layers[name] for name in image.layers], architecture)
+        for image in recipe.images(catalogue, versions)
+    ]
+    before = read_manifest(folder) or {"minors": {}}
+    minors = before["minors"] | {
+        minor: {
+            "kubernetes": versions.kubernetes,
+            "versions": {name: getattr(versions, name) for name in versions.__dataclass_fields__},
+            "parts": [s.as_dict() for s in stamps],
+            "images": images,
+        }
+    }
+    key.ensure()
+    (folder / places.MANIFEST).unlink(missing_ok=True)
+    _place(folder, minor, stamps)
+    for each, entry in minors.items():
+        _index_packages(folder, each, architecture, entry["parts"], key)
+    # An image that two minors share is taken from the one that was built last.
+    index = {d["annotations"][oci.REFERENCE]: d for entry in minors.values() for d in entry["images"]}
+    index |= {d["annotations"][oci.REFERENCE]: d for d in images}
+    aptrepo.replace(layout.folder / "oci-layout", oci.layout_file())
+    aptrepo.replace(layout.folder / "index.json", oci.index(index.values()))
+    _newest_kubectl(folder, minors)
+    _sweep(folder, layout, minors, index.values())
+    files = sorted(_files(folder, minors), key=lambda f: f.path)
+    sums = "".join(f"{f.sha256}  {f.path}\n" for f in files)
+    aptrepo.replace(folder / places.CHECKSUMS, sums.encode())
+    manifest = {
+        "format": FORMAT,
+        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "architecture": architecture,
+        "minors": dict(sorted(minors.items())),
+        "files": {f.path: {"sha256": f.sha256, "size": f.size} for f in files},
+    }
+    aptrepo.replace(folder / places.MANIFEST, json.dumps(manifest, indent=1).encode() + b"\n")
+
+
+def _place(folder: Path, minor: str, stamps: list[Stamp]) -> None:
+    for made in stamps:
+        staged = folder / places.BUILDING / minor / made.name / "outputs"
+        for output in made.outputs:
+            if (staged / output.path).exists():
+                (folder / output.path).parent.mkdir(parents=True, exist_ok=True)
+                os.replace(staged / output.path, folder / output.path)
+
+
+def _index_packages(
+    folder: Path, minor: str, architecture: str, parts: list[dict[str, Any]], key: SigningKey
+) -> None:
+    root = f"apt/v{minor}/"
+    packages = sorted(o["path"] for part in parts for o in part["outputs"] if o["path"].startswith(root))
+    stanzas = [aptrepo.stanza(folder / path, path.removeprefix(root)) for path in packages]
+    aptrepo.write(folder / root, minor, architecture, stanzas, key)
+
+
+def _newest_kubectl(folder: Path, minors: dict[str, Any]) -> None:
+    newest = max(minors, key=lambda m: [int(n) for n in m.split(".")])
+    source, target = folder / f"bin/v{newest}/kubectl", folder / "bin/kubectl"
+    temporary = target.with_name(".new-kubectl")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(source, temporary)
+    except OSError:  # a file system without hard links
+        shutil.copy2(source, temporary)
+    os.replace(temporary, target)
+
+
+def _sweep(folder: Path, layout: Layout, minors: dict[str, Any], descriptors: Iterable[dict[str, Any]]) -> None:
+    """Remove what no part and no image refers to any more."""
+    wanted = {layer["digest"] for e in minors.values() for part in e["parts"] for layer in part["layers"].values()}
+    for descriptor in descriptors:
+        manifest = json.loads(layout.blob(descriptor["digest"]).read_bytes())
+        wanted |= {descriptor["digest"], manifest["config"]["digest"]}
+        wanted |= {layer["digest"] for layer in manifest["layers"]}
+    keep = {digest.removeprefix("sha256:") for digest in wanted}
+    for blob in layout.blobs.iterdir():
+        if blob.name not in keep:
+            blob.unlink()
+    packages = {o["path"] for e in minors.values() for part in e["parts"] for o in part["outputs"]}
+    for deb in folder.glob("apt/*/*/*.deb"):
+        if str(deb.relative_to(folder)) not in packages:
+            deb.unlink()
+
+
+def _files(folder: Path, minors: dict[str, Any]) -> Iterable[stamp.Output]:
+    for minor, entry in minors.items():
+        yield from (stamp.Output(**o) for part in entry["parts"] for o in part["outputs"])
+        yield from (stamp.output(folder, f"apt/v{minor}/{name}") for name in aptrepo.INDEX_FILES)
+    yield stamp.output(folder, "bin/kubectl")
+    yield from (stamp.output(folder, f"images/{name}") for name in ("index.json", "oci-layout"))
+    for blob in (folder / "images/blobs/sha256").iterdir():
+        yield stamp.Output(f"images/blobs/sha256/{blob.name}", blob.name, blob.stat().st_size)

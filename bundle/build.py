@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: Kubestead contributors
+"""Builds a bundle from published Go modules: part by part, resumable, then put in place at once."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bundle import aptrepo, assemble, lock, pack, places, preflight, recipe, stamp
+from bundle.catalogue import Catalogue
+from bundle.compile import Prefetcher, Toolchain
+from bundle.errors import BuildFailedError, BundleError, WrongInputError
+from bundle.oci import Layout
+from bundle.progress import Progress
+from bundle.recipe import Part
+from bundle.stamp import Stamp
+from bundle.status import BUILDING, FAILED, READY, Status, StatusFile
+
+
+@dataclass
+class Options:
+    """What a build is asked for."""
+
+    minor: str
+    folder: Path
+    status_file: Path
+    keep_caches: bool = False
+    wait: bool = True
+    rebuild: tuple[str, ...] = ()
+
+
+def build(catalogue: Catalogue, options: Options, tell: Callable[[str], None] = print) -> None:
+    """Build what is missing of a minor in a bundle folder, or nothing when all of it is there."""
+    parts = recipe.parts(catalogue.versions(options.minor))
+    unknown = set(options.rebuild) - {part.name for part in parts}
+    if unknown:
+        known = ", ".join(part.name for part in parts)
+        raise WrongInputError(f"--rebuild: no part is called {', '.join(sorted(unknown))}: there are {known}")
+    with lock.held(options.folder / places.LOCK, wait=options.wait, tell=tell):
+        status = StatusFile(options.status_file)
+        try:
+            _Job(catalogue, options, parts, status, tell).run()
+        except BundleError as error:
+            status.write(Status(FAILED, "", str(error)))
+            raise
+        except KeyboardInterrupt:
+            status.write(Status(FAILED, "", "the build was interrupted; start it again, it goes on where it was"))
+            raise
+        except OSError as error:
+            raise BuildFailedError(f"The build can neither write nor read: {error}") from error
+        status.write(Status(READY))
+
+
+class _Job:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        options: Options,
+        parts: list[Part],
+        status: StatusFile,
+        tell: Callable[[str], None],
+    ) -> None:
+        self.catalogue, self.options, self.parts, self.status, self.tell = catalogue, options, parts, status, tell
+        self.minor, self.folder = options.minor, options.folder
+        self.go = catalogue.versions(self.minor).go
+        self.layout = Layout(self.folder / "images")
+        self.work = self.folder / places.BUILDING / self.minor
+        self.inputs = {part.name: stamp.inputs(part, self.minor, self.go) for part in parts}
+
+    def run(self) -> None:
+        """Build what is not there in the form wanted, then put everything in place."""
+        done = self._kept()
+        todo = [part for part in self.parts if part.name not in done]
+        version = self.catalogue.versions(self.minor).kubernetes
+        if not todo and assemble.is_complete(self.folder, self.minor):
+            self.tell(f"{self.folder}: Kubernetes {version} is complete, nothing to build")
+            return
+        for part in self.parts:
+            if part.name in done:
+                self.tell(f"{part.name} {part.version}: kept")
+        caches = None
+        if todo:
+            self.status.write(Status(BUILDING, "checking what is here"))
+            toolchain = preflight.prepare(self.minor, self.go, todo, self.folder, self.tell)
+            caches = toolchain.caches
+            done |= self._build(todo, toolchain)
+        self.status.write(Status(BUILDING, "putting the bundle together"))
+        key = aptrepo.SigningKey(places.cache_dir() / "keys" / "bundle")
+        assemble.finish(self.folder, self.catalogue, self.minor, [done[part.name] for part in self.parts], key)
+        if not self.options.keep_caches:
+            shutil.rmtree(self.folder / places.BUILDING, ignore_errors=True)
+            if caches:
+                caches.clean()
+        self.tell(f"{self.folder}: the bundle with Kubernetes {version} is ready")
+
+    def _kept(self) -> dict[str, Stamp]:
+        return {
+            name: found
+            for name, found in stamp.known(self.folder, self.minor).items()
+            if found.inputs == self.inputs.get(name)
+            and name not in self.options.rebuild
+            and self._is_whole(found)
+        }
+
+    def _is_whole(self, found: Stamp) -> bool:
+        staged = self.work / found.name / "outputs"
+        files = [(self.layout.blob(layer.digest), layer.size) for layer in found.layers.values()]
+        for output in found.outputs:
+            waiting = staged / output.path
+            files.append((waiting if waiting.exists() else self.folder / output.path, output.size))
+        return all(path.is_file() and path.stat().st_size == size for path, size in files)
+
+    def _build(self, todo: list[Part], toolchain: Toolchain) -> dict[str, Stamp]:
+        prefetcher = Prefetcher(self.minor, toolchain, self.work / ".prefetch")
+        prefetcher.start([part.program for part in todo if part.program])
+        progress = Progress(todo, self.status, self.tell)
+        built: dict[str, Stamp] = {}
+        try:
+            for part in todo:
+                progress.begin(part)
+                built[part.name] = self._one(part, toolchain, prefetcher, progress)
+                data = json.dumps(built[part.name].as_dict(), indent=1).encode()
+                aptrepo.replace(self.work / part.name / "stamp.json", data)
+                progress.end(part)
+        finally:
+            prefetcher.stop()
+        return built
+
+    def _one(self, part: Part, toolchain: Toolchain, prefetcher: Prefetcher, progress: Progress) -> Stamp:
+        work, inputs = self.work / part.name, self.inputs[part.name]
+        if part.program is None:
+            return pack.make_debian(part, inputs, self.layout, work)
+
+        def count(packages: int) -> None:
+            progress.packages(packages, prefetcher.totals.get(part.name, 0))
+
+        return pack.make_go(part, part.program, self.minor, inputs, self.layout, toolchain, work, count)

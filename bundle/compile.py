@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: Kubestead contributors
+"""Builds the Go programs of a part and counts how far it is."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bundle import gomod, gotool, places
+from bundle.errors import BundleError, WrongInputError
+from bundle.recipe import Program
+
+# Without debugging tables: they are cut off at the end anyway, and writing them takes a tenth of the time.
+LINK = ("-s", "-w")
+COMPILE: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """The Go client and the Go version that it is told to use."""
+
+    version: str
+    program: Path
+    select: str
+    caches: gotool.Caches
+
+    def environment(self, program: Program) -> dict[str, str]:
+        """The environment in which a program is built."""
+        return gotool.environment(self.caches, GOTOOLCHAIN=self.select, CGO_ENABLED="1" if program.cgo else "0")
+
+
+def source_folder(program: Program, minor: str) -> Path:
+    """Where a program's ``go.mod`` is kept in the checkout."""
+    return places.PROGRAMS / program.name if program.own else places.MODULES / minor / program.name
+
+
+def source_files(program: Program, minor: str) -> list[Path]:
+    """The files that say what is built; refuses a part for which they are not there."""
+    folder = source_folder(program, minor)
+    if not (folder / "go.mod").is_file():
+        raise WrongInputError(f"{folder}: go.mod is missing, so {program.name} of {minor} cannot be built")
+    return sorted(p for p in folder.iterdir() if p.name in ("go.mod", "go.sum") or p.suffix == ".go")
+
+
+def sources(program: Program, minor: str) -> list[gomod.Pinned]:
+    """The published modules that a program comes from."""
+    return [] if program.own else gomod.read(source_folder(program, minor)).sources
+
+
+def all_modules(program: Program, minor: str) -> list[str]:
+    """Every module that takes part in building a program."""
+    return [] if program.own else [line.split()[0] for line in gomod.read(source_folder(program, minor)).sums]
+
+
+def inputs(program: Program, minor: str, go: str) -> str:
+    """A digest of everything that decides what comes out of the compiler."""
+    said = [go, gotool.architecture(), *LINK, *COMPILE, *program.ldflags, *program.tags, str(program.cgo)]
+    digest = hashlib.sha256("\0".join(said).encode())
+    for path in source_files(program, minor):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _workplace(program: Program, minor: str, folder: Path) -> Path:
+    """A copy outside the checkout: the Go client is then not tempted to write there or to ask git about it."""
+    target = folder / "source"
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    for path in source_files(program, minor):
+        shutil.copyfile(path, target / path.name)
+    return target
+
+
+def _targets(program: Program, minor: str) -> list[str]:
+    return ["."] if program.own else list(gomod.read(source_folder(program, minor)).tools)
+
+
+def prefetch(program: Program, minor: str, toolchain: Toolchain, folder: Path) -> int:
+    """Have the modules downloaded; returns how many packages there are to compile."""
+    work = _workplace(program, minor, folder / "prefetch")
+    tags = ["-tags", ",".join(program.tags)] if program.tags else []
+    listed = gotool.run(
+        [str(toolchain.program), "list", "-deps", *tags, *_targets(program, minor)],
+        cwd=work,
+        env=toolchain.environment(program),
+        what=f"modules of {program.name}",
+    )
+    return len(listed.split())
+
+
+def build(
+    program: Program, minor: str, toolchain: Toolchain, folder: Path, progress: Callable[[int], None]
+) -> Path:
+    """Build a part's programs; returns the folder that holds them. ``progress`` gets the packages done."""
+    target = folder / "bin"
+    new = folder / "bin.new"
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    command = [str(toolchain.program), "build", "-v", "-o", f"{new}/"]
+    command += ["-ldflags", " ".join((*LINK, *program.ldflags))]
+    command += [f"-gcflags=all={flag}" for flag in COMPILE]
+    if program.tags:
+        command += ["-tags", ",".join(program.tags)]
+    command += _targets(program, minor)
+    work = _workplace(program, minor, folder)
+    process = subprocess.Popen(
+        gotool.dying_with_us(command),
+        cwd=work,
+        env=toolchain.environment(program),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        output = _follow(process, progress)
+    except BaseException:
+        process.terminate()
+        process.wait()
+        raise
+    if process.returncode:
+        raise gotool.failure(program.name, output)
+    shutil.rmtree(target, ignore_errors=True)
+    os.rename(new, target)
+    return target
+
+
+def _follow(process: subprocess.Popen[str], progress: Callable[[int], None]) -> str:
+    lines: list[str] = []
+    done = 0
+    for line in process.stderr or ():
+        lines.append(line)
+        # -v names each package as it is started, alone on its line
+        if " " not in line.strip():
+            done += 1
+            progress(done)
+    process.wait()
+    return "".join(lines)
+
+
+class Prefetcher:
+    """Downloads the modules of the coming programs while others are compiled."""
+
+    def __init__(self, minor: str, toolchain: Toolchain, folder: Path) -> None:
+        self.minor, self.toolchain, self.folder = minor, toolchain, folder
+        self.totals: dict[str, int] = {}
+        self.stopping = threading.Event()
+        self.thread: threading.Thread | None = None
+
+    def start(self, programs: list[Program]) -> None:
+        """Begin, in the order given."""
+        self.thread = threading.Thread(target=self._run, args=(programs,), daemon=True)
+        self.thread.start()
+
+    def _run(self, programs: list[Program]) -> None:
+        for program in programs:
+            if self.stopping.is_set():
+                return
+            try:
+                self.totals[program.name] = prefetch(
+                    program, self.minor, self.toolchain, self.folder / program.name
+                )
+            except BundleError:
+                return  # the build of the program itself meets the same and tells it
+
+    def stop(self) -> None:
+        """Begin no further download."""
+        self.stopping.set()

@@ -1,0 +1,3 @@
+module kubestead.invalid/bundle/pause
+
+go 1.21

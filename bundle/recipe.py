@@ -1,0 +1,292 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: Kubestead contributors
+"""What a bundle is made of: programs, packages and images of one minor, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from bundle.catalogue import Catalogue, Versions
+
+DEBIAN_BASE = ("ca-certificates",)
+DEBIAN_TOOLS = ("iptables", "nftables", "conntrack", "kmod", "ipset", "iproute2")
+DEBIAN_SHELL = ("busybox-static",)
+
+
+@dataclass(frozen=True)
+class Program:
+    """A Go program (or several of one module) and how it is linked."""
+
+    name: str
+    version: str
+    seconds: int
+    ldflags: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    cgo: bool = False
+    own: bool = False
+
+
+@dataclass(frozen=True)
+class TextFile:
+    """A small file of our own wording inside a package."""
+
+    path: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Package:
+    """A Debian package made from built programs."""
+
+    name: str
+    version: str
+    description: str
+    depends: tuple[str, ...] = ()
+    programs: Mapping[str, str] = field(default_factory=dict)
+    texts: tuple[TextFile, ...] = ()
+    folders: tuple[str, ...] = ()
+    conffiles: tuple[str, ...] = ()
+    reload_systemd: bool = False
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is built, stamped and replaced together."""
+
+    name: str
+    version: str
+    program: Program | None = None
+    packages: tuple[Package, ...] = ()
+    layers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    seconds: int = 5
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image: its full reference, the layers (``part/layer``) that it is stacked from, how it starts."""
+
+    reference: str
+    layers: tuple[str, ...]
+    entrypoint: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    user: str = ""
+    version: str = ""
+
+
+KUBELET_UNIT = TextFile(
+    "usr/lib/systemd/system/kubelet.service",
+    """\
+[Unit]
+Description=kubelet, the agent of a Kubernetes node
+Documentation=https://kubernetes.io/docs/
+Wants=network-online.target
+After=network-online.target
+
+[Service]
+ExecStart=/usr/bin/kubelet
+Restart=always
+StartLimitInterval=0
+RestartSec=10
+
+[Install]
+WantedBy=multi-user.target
+""",
+)
+
+KUBEADM_DROP_IN = TextFile(
+    "usr/lib/systemd/system/kubelet.service.d/10-kubeadm.conf",
+    """\
+# How kubeadm has the kubelet started. kubeadm writes the first file at `init` and `join`;
+# KUBELET_EXTRA_ARGS in the second is for the machine's own settings and wins.
+[Service]
+Environment="KUBELET_KUBECONFIG_ARGS=--bootstrap-kubeconfig=/etc/kubernetes/bootstrap-kubelet.conf --kubeconfig=/etc/kubernetes/kubelet.conf"
+Environment="KUBELET_CONFIG_ARGS=--config=/var/lib/kubelet/config.yaml"
+EnvironmentFile=-/var/lib/kubelet/kubeadm-flags.env
+EnvironmentFile=-/etc/default/kubelet
+ExecStart=
+ExecStart=/usr/bin/kubelet $KUBELET_KUBECONFIG_ARGS $KUBELET_CONFIG_ARGS $KUBELET_KUBEADM_ARGS $KUBELET_EXTRA_ARGS
+""",
+)
+
+CNI_PLUGINS = ("bandwidth", "bridge", "firewall", "host-local", "loopback", "portmap")
+
+
+def parts(versions: Versions) -> list[Part]:
+    """All parts of one minor, in the order in which they are built."""
+    return [
+        Part("debian", "as in the machine's apt sources", seconds=15),
+        _small("pause", versions.pause, "pause", "/pause", own=True, ldflags=(f"-X main.Version={versions.pause}",)),
+        _cni_plugins(versions),
+        _small("flannel-cni-plugin", versions.flannel_cni_plugin, "flannel", "/flannel", seconds=6),
+        _small("etcd", versions.etcd, "server", "/usr/local/bin/etcd", seconds=35),
+        _kubernetes(versions),
+        _small("coredns", versions.coredns, "coredns", "/coredns", seconds=140),
+        _small(
+            "flannel",
+            versions.flannel,
+            "flannel",
+            "/opt/bin/flanneld",
+            seconds=110,
+            ldflags=(
+                "-linkmode external -extldflags -static",
+                f"-X github.com/flannel-io/flannel/pkg/version.Version=v{versions.flannel}",
+            ),
+            # Go's own resolver and user look-up: a static glibc cannot load the libraries that its own needs.
+            tags=("netgo", "osusergo"),
+            cgo=True,
+        ),
+        _cri_tools(versions),
+    ]
+
+
+def _small(
+    name: str,
+    version: str,
+    binary: str,
+    path: str,
+    *,
+    seconds: int = 5,
+    own: bool = False,
+    cgo: bool = False,
+    ldflags: tuple[str, ...] = (),
+    tags: tuple[str, ...] = (),
+) -> Part:
+    program = Program(name, version, seconds, ldflags=ldflags, tags=tags, cgo=cgo, own=own)
+    return Part(name, version, program, layers={name: {binary: path}}, seconds=seconds)
+
+
+def _cni_plugins(versions: Versions) -> Part:
+    flag = f"-X github.com/containernetworking/plugins/pkg/utils/buildversion.BuildVersion=v{versions.cni_plugins}"
+    package = Package(
+        "kubernetes-cni",
+        f"{versions.cni_plugins}-{versions.package_revision}",
+        "CNI plugins that pod networks build upon",
+        programs={name: f"opt/cni/bin/{name}" for name in CNI_PLUGINS},
+    )
+    program = Program("cni-plugins", versions.cni_plugins, 8, ldflags=(flag,))
+    return Part("cni-plugins", versions.cni_plugins, program, packages=(package,), seconds=8)
+
+
+def _cri_tools(versions: Versions) -> Part:
+    package = Package(
+        "cri-tools",
+        f"{versions.cri_tools}-{versions.package_revision}",
+        "crictl, the command line of container runtimes",
+        programs={"crictl": "usr/bin/crictl"},
+    )
+    flag = f"-X sigs.k8s.io/cri-tools/pkg/version.Version=v{versions.cri_tools}"
+    program = Program("cri-tools", versions.cri_tools, 70, ldflags=(flag,))
+    return Part("cri-tools", versions.cri_tools, program, packages=(package,), seconds=70)
+
+
+def _kubernetes(versions: Versions) -> Part:
+    major, minor = versions.kubernetes.split(".")[:2]
+    ldflags = []
+    for package in ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version"):
+        ldflags += [
+            f"-X {package}.gitVersion=v{versions.kubernetes}",
+            f"-X {package}.gitMajor={major}",
+            f"-X {package}.gitMinor={minor}",
+            f"-X {package}.gitTreeState=clean",
+        ]
+    version = f"{versions.kubernetes}-{versions.package_revision}"
+    packages = (
+        Package(
+            "kubeadm",
+            version,
+            "Command line that sets up a Kubernetes cluster",
+            depends=("cri-tools (>= 1.30.0)",),
+            programs={"kubeadm": "usr/bin/kubeadm"},
+            texts=(KUBEADM_DROP_IN,),
+            reload_systemd=True,
+        ),
+        Package(
+            "kubelet",
+            version,
+            "Agent of a Kubernetes node",
+            depends=("iptables (>= 1.4.21)", "kubernetes-cni (>= 1.2.0)", "mount", "util-linux"),
+            programs={"kubelet": "usr/bin/kubelet"},
+            texts=(KUBELET_UNIT, TextFile("etc/default/kubelet", "KUBELET_EXTRA_ARGS=\n")),
+            folders=("var/lib/kubelet", "etc/kubernetes/manifests"),
+            conffiles=("/etc/default/kubelet",),
+            reload_systemd=True,
+        ),
+        Package(
+            "kubectl",
+            version,
+            "Command line of Kubernetes",
+            programs={"kubectl": "usr/bin/kubectl"},
+        ),
+    )
+    served = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy")
+    return Part(
+        "kubernetes",
+        versions.kubernetes,
+        Program("kubernetes", versions.kubernetes, 430, ldflags=tuple(ldflags)),
+        packages=packages,
+        layers={name: {name: f"/usr/local/bin/{name}"} for name in served},
+        files={"kubectl": f"bin/v{major}.{minor}/kubectl"},
+        seconds=430,
+    )
+
+
+def images(catalogue: Catalogue, versions: Versions) -> list[Image]:
+    """All images of one minor, under the names that kubeadm and flannel's manifest ask for."""
+    k8s, flannel, library = catalogue.kubernetes_images, catalogue.flannel_images, catalogue.library_images
+    plain = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
+    found = [
+        Image(
+            f"{k8s}/{name}:v{versions.kubernetes}",
+            ("debian/base", f"kubernetes/{name}"),
+            (f"/usr/local/bin/{name}",),
+            version=versions.kubernetes,
+        )
+        for name in plain
+    ]
+    return [
+        *found,
+        Image(
+            f"{k8s}/kube-proxy:v{versions.kubernetes}",
+            ("debian/base", "debian/tools", "kubernetes/kube-proxy"),
+            ("/usr/local/bin/kube-proxy",),
+            version=versions.kubernetes,
+        ),
+        Image(
+            f"{k8s}/etcd:{versions.etcd_image_tag}",
+            ("debian/base", "etcd/etcd"),
+            ("/usr/local/bin/etcd",),
+            version=versions.etcd,
+        ),
+        Image(
+            f"{k8s}/coredns/coredns:v{versions.coredns}",
+            ("debian/base", "coredns/coredns"),
+            ("/coredns",),
+            version=versions.coredns,
+        ),
+        Image(
+            f"{k8s}/pause:{versions.pause}",
+            ("pause/pause",),
+            ("/pause",),
+            user="65535:65535",
+            version=versions.pause,
+        ),
+        Image(
+            f"{flannel}/flannel:v{versions.flannel}",
+            ("debian/base", "debian/tools", "flannel/flannel"),
+            ("/opt/bin/flanneld",),
+            version=versions.flannel,
+        ),
+        Image(
+            f"{flannel}/flannel-cni-plugin:v{versions.flannel_cni_plugin}",
+            ("debian/base", "debian/shell", "flannel-cni-plugin/flannel-cni-plugin"),
+            version=versions.flannel_cni_plugin,
+        ),
+        Image(
+            f"{library}/busybox:{versions.busybox}",
+            ("debian/base", "debian/shell"),
+            command=("sh",),
+            version=versions.busybox,
+        ),
+    ]
