@@ -42,6 +42,12 @@ differing:
   returned: always
   type: list
   elements: str
+specs:
+  description: All of O(wanted) as apt takes them, with any revision.
+  returned: always
+  type: list
+  elements: str
+  sample: [kubeadm=1.36.4-*]
 free:
   description: Packages of O(wanted) that are not held.
   returned: always
@@ -103,6 +109,7 @@ def main() -> None:
             for name, version in wanted.items()
             if name not in have or not dpkg.matches(have[name].version, version)
         ],
+        specs=[f"{name}={version}-*" for name, version in wanted.items()],
         free=[name for name in wanted if name not in have or not have[name].held],
         kubeadm_version=version,
         kubelet_unit=kubelet_unit(),
