@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from lab import cgroups, host
 from lab.errors import EXIT_FAILED, EXIT_INTERRUPTED, LabError
 from lab.lab import DEFAULT, Lab
 from lab.spec import NodeSpec, check_together
@@ -105,9 +106,8 @@ def _list(lab: Lab, as_json: bool) -> int:
     if as_json:
         print(json.dumps(rows, indent=1))
     for row in [] if as_json else rows:
-        print(
-            f"{row['name']:20} {row.get('os', ''):10} {row.get('ip', ''):12} {row.get('mac', ''):17} {row['state']}"
-        )
+        columns = [row.get(key, "") for key in ("name", "os", "ip", "mac", "state")]
+        print("  ".join(f"{text:{width}}" for text, width in zip(columns, (16, 9, 11, 17, 0), strict=True)))
     return 0
 
 
@@ -133,18 +133,14 @@ def _plain(argv: list[str]) -> list[str]:
 
 
 def _check(lab: Lab, _: argparse.Namespace) -> int:
-    from lab.lab import describe_host
-
-    print(describe_host())
+    print(cgroups.mode().value)
     lab.preflight()
     print("this computer can carry the lab")
     return 0
 
 
 def _missing(_lab: Lab, _: argparse.Namespace) -> int:
-    from lab.host import missing_packages
-
-    print("\n".join(missing_packages()))
+    print("\n".join(host.missing_packages()))
     return 0
 
 

@@ -126,8 +126,9 @@ def sources_for(suite: str, known: list[Source] | None = None) -> list[Source]:
         found = [by_kind[kind] for kind in ("", "-updates", "-security") if kind in by_kind]
         if not found or found[0].kind:
             raise HostError(
-                "apt on this computer has no source of Debian's `main` by http or https in /etc/apt/sources.list, "
-                "sources.list.d/*.list or *.sources; set KUBESTEAD_DEBIAN_MIRROR to a mirror's address"
+                "apt on this computer has no source of Debian's `main` by http or https in "
+                "/etc/apt/sources.list, sources.list.d/*.list or *.sources; "
+                "set KUBESTEAD_DEBIAN_MIRROR to a mirror's address"
             )
     return [_signed(source) for source in found]
 

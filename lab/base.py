@@ -103,8 +103,9 @@ def _bootstrap(os_name: str, folder: Path, log: Path) -> None:
         ]
         folders.remove(folder)
         raise LabError(
-            f"the base of {os_name} could not be made from {sources[0].uri} ({'; '.join(said[-4:]) or 'no reason given'}); "
-            f"the whole log is {log}. Another mirror: KUBESTEAD_DEBIAN_MIRROR"
+            f"the base of {os_name} could not be made from {sources[0].uri} "
+            f"({'; '.join(said[-4:]) or 'no reason given'}); the whole log is {log}. "
+            "Another mirror can be set: KUBESTEAD_DEBIAN_MIRROR"
         )
 
 

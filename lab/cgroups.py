@@ -23,6 +23,11 @@ class Mode(Enum):
     BARE_V2 = "no systemd as PID 1, cgroup v2: each node has a cgroup of its own"
     BARE_V1 = "cgroup v1: each node has a cgroup of its own in each hierarchy"
 
+    @property
+    def version(self) -> int:
+        """Return the version of cgroups that nodes see."""
+        return 1 if self is Mode.BARE_V1 else 2
+
 
 @dataclass(frozen=True)
 class Hierarchy:
@@ -66,8 +71,8 @@ def problems() -> list[str]:
     ]
     if mode() is Mode.BARE_V1 and not any(one.path.name == "systemd" for one in known):
         found.append(
-            "cgroup v1 without the hierarchy `systemd`: systemd-nspawn needs it; as root: "
-            "mkdir /sys/fs/cgroup/systemd && mount -t cgroup -o none,name=systemd cgroup /sys/fs/cgroup/systemd"
+            "cgroup v1 without the hierarchy `systemd`: systemd-nspawn needs it; as root: mkdir "
+            "/sys/fs/cgroup/systemd && mount -t cgroup -o none,name=systemd cgroup /sys/fs/cgroup/systemd"
         )
     return found
 
@@ -102,8 +107,8 @@ class Groups:
                 control.write_text(" ".join(f"+{name}" for name in sorted(wanted)))
             except OSError as error:
                 raise LabError(
-                    f"{control}: cannot switch on {' '.join(sorted(wanted))} ({error.strerror}); in a container with "
-                    "cgroup v2 its first processes must not sit in the root of the cgroup tree"
+                    f"{control}: cannot switch on {' '.join(sorted(wanted))} ({error.strerror}); in a "
+                    "container with cgroup v2 its first processes must not sit in the root of the cgroup tree"
                 ) from error
 
     def pids(self) -> set[int]:

@@ -17,8 +17,8 @@ class LabError(Exception):
 
     exit_code = EXIT_FAILED
 
-    def __init__(self, problems: str | Iterable[str]) -> None:
-        self.problems = [problems] if isinstance(problems, str) else list(problems)
+    def __init__(self, problems: str | Iterable[object]) -> None:
+        self.problems = [problems] if isinstance(problems, str) else [str(one) for one in problems]
         super().__init__("\n".join(self.problems))
 
 

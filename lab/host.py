@@ -130,7 +130,8 @@ def _privileges() -> list[str]:
     lacking = [name for name, bit in _CAPABILITIES.items() if not have >> bit & 1]
     if lacking:
         return [
-            f"root here lacks {', '.join('CAP_' + name for name in lacking)}; in a container, start it as a privileged one"
+            f"root here lacks {', '.join('CAP_' + name for name in lacking)}; "
+            "a container has to be started as a privileged one"
         ]
     return []
 
@@ -149,7 +150,8 @@ def _places() -> list[str]:
             "NFS",
         ):
             found.append(
-                f"{path} lies on {kind}, which cannot carry nodes; set {variable} to a folder on ext4, xfs or btrfs"
+                f"{path} lies on {kind}, which cannot carry nodes; "
+                f"set {variable} to a folder on ext4, xfs or btrfs"
             )
     for entries in wanted.values():
         free = shutil.disk_usage(_nearest(entries[0][1])).free

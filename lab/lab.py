@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A whole lab: its network, gateway and nodes. Every step may be repeated and repairs what it finds half-made."""
+"""A whole lab: its network, gateway and nodes. Each step may be repeated and repairs what is half-made."""
 
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TypeVar
 
 from lab import base, cgroups, folders, host, lock, network, paths
 from lab.errors import HostError, InputError, LabError
@@ -21,6 +23,8 @@ DEFAULT = "lab"
 BOOT_SECONDS = 120
 
 Say = Callable[[str], None]
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 def _silent(_: str) -> None:
@@ -204,6 +208,15 @@ class Lab:
             "KUBESTEAD_LAB_FOLDER": str(self.folder),
         }
 
+    def network_command(self) -> list[str]:
+        """Return the command that runs another one in the lab's network."""
+        return self.network_argv([])
+
+    @property
+    def cgroup_version(self) -> int:
+        """Return which version of cgroups the nodes see."""
+        return cgroups.mode().version
+
     def network_argv(self, argv: Sequence[str]) -> list[str]:
         """Return the command that runs another in the lab's network."""
         if not network.exists(self.namespace):
@@ -293,9 +306,10 @@ class Lab:
             subprocess.run(["ssh", "-F", "none", "-O", "exit", "-o", f"ControlPath={socket}", "lab"],
                            check=False, capture_output=True)  # fmt: skip
 
-    def _each(self, action: Callable[..., object], items: Sequence[object]) -> list[object]:
+    @staticmethod
+    def _each(action: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
         """Do something for all at once; all problems are told together."""
-        results: list[object] = []
+        results: list[_Result] = []
         problems: list[str] = []
         with ThreadPoolExecutor(max(len(items), 1)) as pool:
             for future in [pool.submit(action, item) for item in items]:
@@ -311,11 +325,4 @@ class Lab:
 
 
 def _remote(command: Sequence[str]) -> list[str]:
-    import shlex
-
     return ["--", shlex.join(command)] if len(command) > 1 else list(command)
-
-
-def describe_host() -> str:
-    """Say in a line what this computer is."""
-    return cgroups.mode().value

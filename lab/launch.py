@@ -3,11 +3,11 @@
 
 Run as a file by a bare interpreter (`python -I -S`), so that it is up at once and imports nothing of ours:
 
-    launch.py exec CONFIG        enter cgroups and a mount namespace, mount the node's root, become systemd-nspawn
+    launch.py exec CONFIG        enter cgroups and a mount namespace, mount the root, become systemd-nspawn
     launch.py supervise CONFIG   the same in a child, again after each reboot, console kept in a file
 
-The root is mounted in a mount namespace of its own: when the last process of the node is gone, so is the mount,
-whatever ended it.
+The root is mounted in a mount namespace of its own: when the last process of the node is gone, so is the
+mount, whatever ended it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import json
 import os
 import signal
 import sys
+from typing import Any
 
 _CLONE_NEWNS = 0x00020000
 _MS_REC_SLAVE = 0x4000 | 0x80000
@@ -32,7 +33,7 @@ def _check(result: int, what: str) -> None:
         raise OSError(ctypes.get_errno(), what)
 
 
-def _become_node(config: dict) -> None:
+def _become_node(config: dict[str, Any]) -> None:
     for cgroup in config["cgroups"]:
         with open(cgroup + "/cgroup.procs", "w") as stream:
             stream.write("0")
@@ -53,7 +54,7 @@ def _clear(cgroup: str) -> None:
                 os.rmdir(folder)
 
 
-def _boot(config: dict, console: int) -> int:
+def _boot(config: dict[str, Any], console: int) -> int:
     """Boot once; return the exit code."""
     reading, writing = os.pipe()
     child = os.fork()

@@ -37,7 +37,7 @@ def node_namespace(lab: str, node: str) -> str:
 
 
 def exists(namespace: str) -> bool:
-    """Say whether a namespace is there: a file of that name with nothing mounted on it is a crash's remains."""
+    """Say whether a namespace is there: a file of that name alone is a crash's remains."""
     path = NAMESPACES / namespace
     try:
         return path.stat().st_dev != NAMESPACES.stat().st_dev
@@ -117,7 +117,7 @@ def inside(namespace: str, action: Callable[[], _T]) -> _T:
         try:
             _enter(namespace)
             results.append(action())
-        except BaseException as error:  # noqa: BLE001 - handed on below
+        except BaseException as error:  # handed on below
             errors.append(error)
 
     thread = threading.Thread(target=work, daemon=True)

@@ -6,10 +6,9 @@ from __future__ import annotations
 import json
 import os
 import platform
-import shlex
-import shutil
 import subprocess
 import sys
+import threading
 import uuid
 from pathlib import Path
 
@@ -121,7 +120,7 @@ class Node:
             return
         self.cut()  # what a killed supervisor may have left
         network.ensure_node(self.lab, spec)
-        self._put_plumbing(spec)
+        self._put_plumbing()
         config = self._launch_config(spec)
         write_atomic(self.folder / "launch.json", json.dumps(config, indent=1) + "\n", 0o600)
         launcher = [sys.executable, "-I", "-S", str(Path(__file__).with_name("launch.py"))]
@@ -171,7 +170,7 @@ class Node:
             "console": str(self.folder / "log/console.log"),
         }
 
-    def _put_plumbing(self, spec: NodeSpec) -> None:
+    def _put_plumbing(self) -> None:
         """Put in what a real machine has and a container has not; see files/node-plumbing."""
         self._put("usr/local/lib/kubestead/node-plumbing", (_FILES / "node-plumbing").read_text(), 0o755)
         self._put("etc/systemd/system/kubestead-lab.service", (_FILES / "kubestead-lab.service").read_text())
@@ -184,7 +183,6 @@ class Node:
             f"{modules}/modules.builtin", "".join(f"kernel/{name}.ko\n" for name in host.kernel_modules())
         )
         self._put(f"{modules}/modules.order", "")
-        del spec
 
     # Stopping
 
@@ -248,8 +246,6 @@ def run_quietly(argv: list[str]) -> bool:
 
 def _reap_later(child: subprocess.Popen[bytes]) -> None:
     """Keep a process that outlives us from being a zombie while we still run."""
-    import threading
-
     threading.Thread(target=child.wait, daemon=True).start()
 
 
@@ -263,19 +259,10 @@ def _deb822(spec: NodeSpec) -> str:
 
 def _apt_settings() -> str:
     values = {
+        "Acquire::Languages": "none",
         "Acquire::http::Proxy": APT_PROXY,
         "Acquire::https::Proxy": APT_PROXY,
         f"Acquire::http::Proxy::{GATEWAY}": "DIRECT",
         **apt.settings(),
     }
     return "".join(f'{key} "{value}";\n' for key, value in values.items())
-
-
-def shell_quote(argv: list[str]) -> str:
-    """Join arguments for the shell on the other side of ssh."""
-    return shlex.join(argv)
-
-
-def disk_use(folder: Path) -> int:
-    """Return how much of the disk a folder takes, in bytes."""
-    return int(run(["du", "-sB1", str(folder)]).split()[0]) if shutil.which("du") else 0

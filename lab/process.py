@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -96,10 +96,8 @@ class Process:
         return False
 
 
-def wait_until(condition: object, seconds: float, pause: float = 0.05) -> bool:
+def wait_until(condition: Callable[[], bool], seconds: float, pause: float = 0.05) -> bool:
     """Poll a condition until it holds or the time is over."""
-    if not callable(condition):
-        raise TypeError("a condition is a function")
     until = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > until:

@@ -8,6 +8,7 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from kubestead.model.mac import EXPECTED, is_group_address, is_mac, normalise_mac
 from lab.errors import InputError
 
 NETWORK = ipaddress.ip_network("10.77.0.0/24")
@@ -17,7 +18,6 @@ SUITES = {"debian-12": "bookworm", "debian-13": "trixie"}
 # `ks-<lab>-<node>` names a network namespace and a systemd unit, and the host name goes into certificates.
 _NAME = re.compile(r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")
 _LAB = re.compile(r"^[a-z0-9][a-z0-9-]{0,30}$")
-_MAC = re.compile(r"^([0-9a-f]{2}:){5}[0-9a-f]{2}$")
 
 
 def check_lab_name(name: str) -> str:
@@ -39,8 +39,8 @@ class NodeSpec:
     mac: str = ""
 
     def __post_init__(self) -> None:
-        mac = self.mac.lower().replace("-", ":") or _mac_of(self.ip)
-        object.__setattr__(self, "mac", mac)
+        mac = self.mac or _mac_of(self.ip)
+        object.__setattr__(self, "mac", normalise_mac(mac) if is_mac(mac) else mac)
         if problems := self._problems():
             raise InputError(problems)
 
@@ -52,7 +52,8 @@ class NodeSpec:
             )
         if self.os not in SUITES:
             problems.append(
-                f"node {self.name}: os {self.os!r} cannot be made in the lab; expected one of {', '.join(SUITES)}"
+                f"node {self.name}: os {self.os!r} cannot be made in the lab; "
+                f"expected one of {', '.join(SUITES)}"
             )
         try:
             address = ipaddress.ip_address(self.ip)
@@ -64,11 +65,8 @@ class NodeSpec:
                     f"node {self.name}: address {self.ip} is not free in the lab; "
                     f"expected one of {NETWORK} other than {GATEWAY}"
                 )
-        if not _MAC.match(self.mac) or int(self.mac[:2] or "1", 16) & 1:
-            problems.append(
-                f"node {self.name}: {self.mac!r} is no MAC of a machine; expected six hexadecimal pairs like "
-                "52:54:00:77:00:11"
-            )
+        if not is_mac(self.mac) or is_group_address(self.mac):
+            problems.append(f"node {self.name}: {self.mac!r} is no MAC of a machine; expected {EXPECTED}")
         return problems
 
     @classmethod
