@@ -1,0 +1,215 @@
+# Copyright: Kubestead contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Make the first control plane of a cluster, or finish what an interrupted run began.
+
+Before kubeadm does anything a record says `begun` and which files were there already; when the API is ready it says
+`done`. Between the two, kubeadm is simply run again: each of its phases can be repeated, and nothing is removed.
+Only when etcd has never written anything is the unfinished state cleared away first.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import typing as t
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+
+from . import node_plan as plan
+from .kubeadm import Outcome, run_logged
+from .leftovers import Host, clear_control_plane
+from .node_state import NodeState, api_health, kubelet_service, probe
+from .programs import write_atomically
+
+#: What preflight finds in the way when an initialisation is run again on what it has made itself.
+OWN_TRACES = (
+    *(
+        f"FileAvailable--etc-kubernetes-manifests-{name}.yaml"
+        for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd")
+    ),
+    *(f"Port-{port}" for port in (6443, 10259, 10257, 10250, 2379, 2380)),
+    "DirAvailable--var-lib-etcd",
+)
+
+
+class ClusterError(RuntimeError):
+    """It could not be done; the message is for a person."""
+
+
+@dataclass
+class InitOptions:
+    """What the initialisation is given."""
+
+    host: str
+    config: str
+    config_path: Path = Path("/etc/kubernetes/kubeadm-config.yaml")
+    log: Path = Path("/var/log/kubeadm-init.log")
+    port: int = 6443
+    timeout: float = 600
+    image_timeout: float = 900
+    ready_timeout: float = 240
+    others: t.Sequence[plan.Other] = ()
+    unknown: t.Sequence[str] = ()
+
+
+@dataclass
+class InitResult:
+    """What was done."""
+
+    action: str
+    reason: str
+    changed: bool
+    node: NodeState
+    config_before: str = ""
+    warnings: list[str] = field(default_factory=list)
+
+
+class Initialiser:
+    """One run on one machine. `execute` runs a program with a log."""
+
+    def __init__(
+        self,
+        options: InitOptions,
+        host: Host,
+        lock: int | None = None,
+        execute: t.Callable[..., Outcome] = run_logged,
+    ) -> None:
+        """Take options, the machine and the descriptor of the lock that is held."""
+        self.options = options
+        self.host = host
+        self.lock = lock
+        self.execute = execute
+
+    def run(self, check: bool = False) -> InitResult:
+        """Decide and do it; in check mode only say what would be done."""
+        node = self.probe()
+        decision = plan.plan_init(self.options.host, node, self.options.others, self.options.unknown)
+        if decision.action == plan.REFUSE:
+            raise ClusterError(decision.reason)
+        before = self._current_config()
+        config_differs = before != self.options.config
+        result = InitResult(decision.action, decision.reason, config_differs, node, before)
+        if config_differs and node.kubeadm_version:
+            self._validate()
+        if config_differs and decision.action in (plan.NOTHING, plan.START):
+            result.warnings.append(
+                f"{self.options.config_path} on {self.options.host} differs from what was asked for. The file is "
+                "written; the running cluster keeps the settings that it was made with."
+            )
+        if check:
+            result.changed = config_differs or decision.action != plan.NOTHING
+            return result
+        if config_differs:
+            write_atomically(self.options.config_path, self.options.config)
+        result.changed = self._act(decision.action, node) or config_differs
+        if decision.action != plan.NOTHING:
+            result.node = self.probe()
+        return result
+
+    def probe(self) -> NodeState:
+        """Find out what is true."""
+        return probe(self.host.paths, self.host.run, self.options.port)
+
+    def _current_config(self) -> str:
+        try:
+            return self.options.config_path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return ""
+
+    def _validate(self) -> None:
+        code, out, err = self.host.run(
+            ["kubeadm", "config", "validate", "--config", "/dev/stdin"], self.options.config, 60
+        )
+        if code != 0:
+            raise ClusterError(
+                f"kubeadm does not accept the configuration for {self.options.host}: {Outcome(code, out + err).problem()}. "
+                "It comes from the variables kubeadm_init_*."
+            )
+
+    def _act(self, action: str, node: NodeState) -> bool:
+        if action == plan.NOTHING:
+            return False
+        if action == plan.START:
+            return self._start(node)
+        if action == plan.CLEAN_AND_INITIALISE:
+            problems = clear_control_plane(self.host, node.kept)
+            if problems:
+                raise ClusterError(
+                    f"What an interrupted run left on {self.options.host} could not be cleared away: "
+                    + "; ".join(problems)
+                )
+            node = self.probe()
+            if node.etcd_data:  # etcd began to write while we looked: then nothing is to be removed
+                action = plan.RESUME
+        if action != plan.RESUME:
+            self._record("begun", node.certificates)
+        self._pull_images()
+        self._initialise(OWN_TRACES if action == plan.RESUME else ())
+        self._wait_ready()
+        self._record("done", node.kept if action == plan.RESUME else node.certificates)
+        return True
+
+    def _start(self, node: NodeState) -> bool:
+        stopped = node.kubelet.active not in ("active", "activating")
+        if stopped:
+            code, _out, err = self.host.run(["systemctl", "start", "kubelet.service"], None, 60)
+            if code != 0:
+                raise ClusterError(
+                    f"The kubelet on {self.options.host} does not start: {err.strip()}. See journalctl -u kubelet."
+                )
+        self._wait_ready()
+        return stopped
+
+    def _record(self, state: str, kept: t.Sequence[str]) -> None:
+        record = {
+            "state": state,
+            "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "kept": list(kept),
+        }
+        write_atomically(self.host.paths.marker, json.dumps(record) + "\n")
+
+    def _kubeadm(self, words: t.Sequence[str], timeout: float) -> Outcome:
+        return self.execute(
+            ["kubeadm", *words, "--config", str(self.options.config_path)],
+            self.options.log,
+            timeout,
+            pass_lock=self.lock,
+        )
+
+    def _pull_images(self) -> None:
+        outcome = self._kubeadm(["config", "images", "pull"], self.options.image_timeout)
+        if outcome.code != 0:
+            raise ClusterError(
+                f"The images of the control plane could not be pulled on {self.options.host}: {outcome.problem()}. "
+                "Set artifacts_image_mirror to a registry that has them, or use a bundle (artifacts_source)."
+            )
+
+    def _initialise(self, ignored: t.Sequence[str]) -> None:
+        words = ["init", "--skip-token-print", "--skip-certificate-key-print"]
+        if ignored:
+            own = [name for name in ignored if name]
+            words.append("--ignore-preflight-errors=" + ",".join(own))
+        outcome = self._kubeadm(words, self.options.timeout)
+        if outcome.code != 0:
+            raise ClusterError(
+                f"kubeadm init on {self.options.host} failed: {outcome.problem()}. All of its output is in "
+                f"{self.options.log} there, the kubelet's in journalctl -u kubelet. The same command again goes on."
+            )
+
+    def _wait_ready(self) -> None:
+        deadline = time.monotonic() + self.options.ready_timeout
+        while True:
+            statuses, problem = api_health(self.host.paths, self.options.port)
+            if statuses["readyz"] == 200:
+                return
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.5)
+        kubelet = kubelet_service(self.host.run)
+        raise ClusterError(
+            f"The API server on {self.options.host} is not ready after {self.options.ready_timeout:g} seconds "
+            f"({problem[:300].strip() or 'no answer'}; kubelet: {kubelet.active}). The cluster's data is not touched. "
+            "Look at journalctl -u kubelet and crictl ps -a there; then the same command again."
+        )

@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: Kubestead contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Everything that a cluster leaves on a machine, and how each piece is taken away.
+
+Only what is known to be a cluster's is found: named links, chains and tables, the folders of Kubernetes. Packages,
+the container runtime, its images and other people's firewall rules stay.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+import shutil
+import socket
+import typing as t
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .node_state import Paths
+from .programs import Runner, run_program
+
+LINKS = ("cni0", "flannel.*", "flannel-*", "kube-ipvs0", "nodelocaldns", "vxlan.calico", "cilium_*")
+CNI_FILES = ("*flannel*", "*calico*", "*cilium*")
+CHAINS = re.compile(r"^(?:KUBE|CNI|FLANNEL|CILIUM|OLD_CILIUM|cali)-")
+NFT_TABLES = re.compile(
+    r"^table (?P<table>(?:ip|ip6|inet) (?:kube-proxy|flannel-ipv[46]|cni_hostport|cni_plugins_masquerade))$"
+)
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """One piece: its kind and what it is called."""
+
+    kind: str
+    what: str
+
+    def __str__(self) -> str:
+        """Return it for a person."""
+        return f"{self.kind} {self.what}"
+
+
+@dataclass
+class Host:
+    """A machine as seen by this file; tests bring another one."""
+
+    paths: Paths = field(default_factory=Paths)
+    run: Runner = run_program
+    cri_socket: str = "unix:///var/run/containerd/containerd.sock"
+
+    def under(self, path: str) -> Path:
+        """Return an absolute path of the machine."""
+        return self.paths.root / path.lstrip("/")
+
+    def links(self) -> list[str]:
+        """Return the names of its network links."""
+        return sorted(name for _index, name in socket.if_nameindex())
+
+    def mounts(self) -> list[str]:
+        """Return its mount points, in the order of mounting."""
+        text = self.under("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+        points = [line.split(" ")[4] for line in text.splitlines() if line.count(" ") > 4]
+        return [re.sub(r"\\([0-7]{3})", lambda m: chr(int(m.group(1), 8)), point) for point in points]
+
+
+def removal_script(saved: str, ours: re.Pattern[str] = CHAINS) -> str:
+    """Turn what `iptables-save` says into input of `iptables-restore --noflush` that removes our chains and the rules
+    that lead to them, and nothing else. Empty when there is nothing of ours.
+    """
+    script: list[str] = []
+    table, chains, rules = "", list[str](), list[str]()
+    for line in saved.splitlines():
+        if line.startswith("*"):
+            table, chains, rules = line, [], []
+        elif line.startswith(":"):
+            name = line[1:].split(" ", 1)[0]
+            if ours.match(name):
+                chains.append(name)
+        elif line.startswith("-A "):
+            chain = line.split(" ", 2)[1]
+            target = re.search(r" -[jg] (\S+)", line)
+            if not ours.match(chain) and target and ours.match(target.group(1)):
+                rules.append("-D " + line[3:])
+        elif line == "COMMIT" and (chains or rules):
+            flush = [f"-F {name}" for name in chains] + [f"-X {name}" for name in chains]
+            script += [table, *rules, *flush, "COMMIT"]
+    return "\n".join(script) + "\n" if script else ""
+
+
+def _save_programs(host: Host) -> list[str]:
+    programs = ["iptables-save", "ip6tables-save"]
+    for version, listing in (("iptables", "ip_tables_names"), ("ip6tables", "ip6_tables_names")):
+        try:  # asking for the legacy tables would load them: only where they are in use
+            legacy = host.under(f"/proc/net/{listing}").read_text(encoding="utf-8").strip()
+        except OSError:
+            legacy = ""
+        programs += [f"{version}-legacy-save"] if legacy else []
+    return programs
+
+
+def _find_firewall(host: Host) -> list[Leftover]:
+    found = []
+    for program in _save_programs(host):
+        code, out, _err = host.run([program])
+        if code == 0 and removal_script(out):
+            found.append(Leftover("iptables", program))
+    code, out, _err = host.run(["nft", "list", "tables"])
+    if code == 0:
+        for line in out.splitlines():
+            match = NFT_TABLES.match(line.strip())
+            if match:
+                found.append(Leftover("nft", match.group("table")))
+    return found
+
+
+def _content(folder: Path, keep: t.Container[str] = ()) -> list[str]:
+    """Return what is in a folder, but empty folders named in `keep`."""
+    if not folder.is_dir():
+        return []
+    return sorted(
+        str(path)
+        for path in folder.iterdir()
+        if not (path.name in keep and path.is_dir() and not path.is_symlink() and not any(path.iterdir()))
+    )
+
+
+def find_paths(host: Host) -> list[Leftover]:
+    """Find files and folders of Kubernetes and of the pod network."""
+    found: list[str] = []
+    # Packages own the empty folders; a folder that is a mount point is emptied and stays.
+    found += _content(host.paths.kubernetes, keep=("manifests",))
+    for folder in ("/var/lib/kubelet", "/var/lib/etcd", "/var/log/pods", "/var/log/containers"):
+        found += _content(host.under(folder))
+    for folder in ("/var/lib/cni", "/run/flannel", "/run/kubernetes"):
+        found += [str(host.under(folder))] if host.under(folder).exists() else []
+    net = host.under("/etc/cni/net.d")
+    found += [
+        path
+        for path in _content(net)
+        if any(fnmatch.fnmatch(Path(path).name, pattern) for pattern in CNI_FILES)
+    ]
+    return [Leftover("path", path) for path in found]
+
+
+def find_mounts(host: Host) -> list[Leftover]:
+    """Find what is mounted for pods, the innermost first."""
+    below = str(host.under("/var/lib/kubelet")) + "/"
+    return [Leftover("mount", point) for point in reversed(host.mounts()) if point.startswith(below)]
+
+
+def _crictl(host: Host, *words: str, timeout: float = 30) -> tuple[int, str, str]:
+    return host.run(["crictl", "--runtime-endpoint", host.cri_socket, *words], None, timeout)
+
+
+def find_pods(host: Host) -> list[Leftover]:
+    """Find pods that the container runtime still has."""
+    code, out, _err = _crictl(host, "pods", "--quiet")
+    return [Leftover("pod", line.strip()) for line in out.splitlines() if line.strip()] if code == 0 else []
+
+
+def find_all(host: Host) -> list[Leftover]:
+    """Find every piece, in the order in which they are to be removed."""
+    found = find_pods(host) + find_mounts(host)
+    netns = host.under("/run/netns")
+    found += [Leftover("netns", path.name) for path in sorted(netns.glob("cni-*"))] if netns.is_dir() else []
+    found += [
+        Leftover("link", name)
+        for name in host.links()
+        if any(fnmatch.fnmatch(name, pattern) for pattern in LINKS)
+    ]
+    return found + _find_firewall(host) + find_paths(host)
+
+
+def remove(host: Host, piece: Leftover) -> str:
+    """Take one piece away; return what went wrong, or nothing."""
+    if piece.kind == "path":
+        return _remove_path(Path(piece.what))
+    if piece.kind == "iptables":
+        return _remove_rules(host, piece.what)
+    commands: dict[str, list[list[str]]] = {
+        "mount": [["umount", piece.what], ["umount", "--lazy", piece.what]],
+        "netns": [["ip", "netns", "delete", piece.what], ["rm", "--force", f"/run/netns/{piece.what}"]],
+        "link": [["ip", "link", "delete", piece.what]],
+        "nft": [["nft", "delete", "table", *piece.what.split()]],
+        "pod": [
+            [
+                "crictl",
+                "--runtime-endpoint",
+                host.cri_socket,
+                "--timeout",
+                "20s",
+                "rmp",
+                "--force",
+                piece.what,
+            ]
+        ],
+    }
+    problem = ""
+    for command in commands[piece.kind]:
+        code, out, err = host.run(command, None, 60)
+        if code == 0:
+            return ""
+        problem = f"{' '.join(command)}: {(err or out).strip() or code}"
+    return problem
+
+
+def _remove_path(path: Path) -> str:
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return f"{path}: {error.strerror or error}"
+    return ""
+
+
+def _remove_rules(host: Host, save: str) -> str:
+    code, out, err = host.run([save])
+    if code != 0:
+        return f"{save}: {err.strip() or code}"
+    script = removal_script(out)
+    if not script:
+        return ""
+    code, out, err = host.run([save.replace("-save", "-restore"), "--noflush"], script)
+    return "" if code == 0 else f"{save.replace('-save', '-restore')}: {(err or out).strip() or code}"
+
+
+def remove_all(host: Host, pieces: t.Sequence[Leftover]) -> list[str]:
+    """Take all pieces away and return what went wrong. Pods go together: one call each would be slow."""
+    problems = []
+    pods = [piece.what for piece in pieces if piece.kind == "pod"]
+    if pods:
+        code, out, err = _crictl(host, "--timeout", "20s", "rmp", "--force", *pods, timeout=120)
+        if code != 0 and find_pods(host):
+            problems.append(f"crictl rmp: {(err or out).strip() or code}")
+    for piece in pieces:
+        if piece.kind != "pod":
+            problem = remove(host, piece)
+            problems += [problem] if problem else []
+    return problems
+
+
+def stop_kubelet(host: Host) -> str:
+    """Stop the kubelet; return what went wrong, or nothing."""
+    code, _out, err = host.run(["systemctl", "stop", "kubelet.service"], None, 60)
+    return "" if code in (0, 5) else f"systemctl stop kubelet: {err.strip() or code}"
+
+
+def clear_worker(host: Host) -> list[str]:
+    """Take away what a join that did not end has left: nothing of the network, nothing of the runtime but pods."""
+    problem = stop_kubelet(host)
+    pieces = find_pods(host) + find_mounts(host)
+    for folder in (host.paths.kubernetes, host.paths.kubelet):
+        pieces += [Leftover("path", path) for path in _content(folder, keep=("manifests",))]
+    return [text for text in [problem, *remove_all(host, pieces)] if text]
+
+
+def clear_control_plane(host: Host, kept: t.Container[str]) -> list[str]:
+    """Take away what an initialisation left that never had data. `kept` are the authorities that were there before.
+
+    The kubelet is stopped first, then its pods; etcd's folder is not touched: the caller looks at it again.
+    """
+    problem = stop_kubelet(host)
+    pieces = find_pods(host) + find_mounts(host)
+    paths = host.paths
+    files = [
+        path
+        for path in paths.pki.rglob("*")
+        if path.is_file() and str(path.relative_to(paths.pki)) not in kept
+    ]
+    files += [path for path in paths.manifests.rglob("*") if path.is_file()]
+    files += list(paths.kubernetes.glob("*.conf"))
+    pieces += [Leftover("path", str(path)) for path in files]
+    pieces += [Leftover("path", path) for path in _content(paths.kubelet)]
+    return [text for text in [problem, *remove_all(host, pieces)] if text]

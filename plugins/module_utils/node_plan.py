@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: Kubestead contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Decide what has to be done on a node so that it is the first control plane, or a worker, of the cluster.
+
+One rule stands above all: what may hold a cluster's data is never removed, and when two readings are possible the
+answer is to refuse, in words that say what to type. Only what our own unfinished run left is cleared away.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass
+
+from .node_state import NodeState
+
+NOTHING = "nothing"
+START = "start"
+RESUME = "resume"
+INITIALISE = "initialise"
+CLEAN_AND_INITIALISE = "clean_and_initialise"
+FINISH = "finish"
+JOIN = "join"
+CLEAN_AND_JOIN = "clean_and_join"
+REFUSE = "refuse"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do, and why; for a refusal `reason` is the whole message."""
+
+    action: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Other:
+    """Another machine of the cluster, as far as it is known."""
+
+    host: str
+    state: str
+    pin: str = ""
+    endpoint: str = ""
+    etcd_data: bool = False
+
+    @classmethod
+    def of(cls, host: str, facts: t.Mapping[str, t.Any]) -> Other:
+        """Take what matters from the facts of `host`."""
+        return cls(
+            host=host,
+            state=str(facts.get("state", "none")),
+            pin=str(facts.get("kubelet_ca_pin") or facts.get("ca_pin") or ""),
+            endpoint=str(facts.get("endpoint", "")),
+            etcd_data=bool(facts.get("etcd_data")),
+        )
+
+    @property
+    def belongs(self) -> bool:
+        """Whether the machine is, or may be, part of a cluster."""
+        return self.state in ("control_plane", "worker") or self.etcd_data
+
+    def describe(self) -> str:
+        """Say which cluster it belongs to."""
+        what = {"control_plane": "a control plane", "worker": "a worker"}.get(self.state, "with etcd data")
+        return f"{self.host} ({what}{f' of {self.endpoint}' if self.endpoint else ''})"
+
+
+def how_to_reset(host: str) -> str:
+    """Return the command that takes Kubernetes off one host."""
+    return f"ansible-playbook playbooks/reset.yml --limit {host} -e cluster_reset_confirm=true"
+
+
+def found_on(node: NodeState) -> str:
+    """List what is on a node that is neither clean nor whole."""
+    parts = [f"/etc/kubernetes/{name}" for name in node.files]
+    parts += [f"/etc/kubernetes/manifests/{name}" for name in node.manifests]
+    if node.certificates:
+        parts.append(f"/etc/kubernetes/pki ({len(node.certificates)} files)")
+    if node.etcd_data:
+        parts.append("/var/lib/etcd/member")
+    return ", ".join(parts) or "nothing"
+
+
+def plan_init(
+    host: str, node: NodeState, others: t.Sequence[Other] = (), unknown: t.Sequence[str] = ()
+) -> Decision:
+    """Decide for the first control plane. `unknown` are control planes that could not be asked."""
+    if node.state == "control_plane":
+        return _plan_existing(node)
+    if node.state == "worker":
+        return Decision(
+            REFUSE,
+            f"{host} is to be the first control plane, but it is a worker of the cluster at {node.endpoint}. "
+            f"If that is no longer wanted: {how_to_reset(host)}",
+        )
+    if node.etcd_data:
+        return _plan_with_data(host, node)
+    if node.state == "partial" and node.initialisation != "begun":
+        lost = (
+            "Its cluster was complete once, so its etcd data is lost: restore it from a backup into /var/lib/etcd. "
+            if node.initialisation == "done"
+            else "They are not from an unfinished run of ours. "
+        )
+        return Decision(
+            REFUSE,
+            f"{host} has parts of a control plane and no etcd data: {found_on(node)}. {lost}"
+            f"If nothing of it is needed: {how_to_reset(host)}",
+        )
+    refusal = _never_two(host, others, unknown)
+    if refusal:
+        return refusal
+    if node.state == "partial":
+        return Decision(
+            CLEAN_AND_INITIALISE, "an initialisation of ours was interrupted before there was any data"
+        )
+    return Decision(INITIALISE, "there is no cluster yet")
+
+
+def _plan_existing(node: NodeState) -> Decision:
+    if node.initialisation == "begun":
+        return Decision(RESUME, "an initialisation of ours was interrupted")
+    if not node.api_ready or node.kubelet.active != "active":
+        return Decision(START, "the cluster's data is here, but it is not running")
+    return Decision(NOTHING, "the cluster is running")
+
+
+def _plan_with_data(host: str, node: NodeState) -> Decision:
+    if node.initialisation == "begun" and "ca.crt" in node.certificates and "ca.key" in node.certificates:
+        return Decision(RESUME, "an initialisation of ours was interrupted")
+    return Decision(
+        REFUSE,
+        f"{host} has etcd data (/var/lib/etcd/member) but is no whole control plane; found: {found_on(node)}. "
+        f"This may be all that is left of a cluster, so it is not touched. Restore /etc/kubernetes from a backup, "
+        f"or, if nothing of it is needed: {how_to_reset(host)}",
+    )
+
+
+def _never_two(host: str, others: t.Sequence[Other], unknown: t.Sequence[str]) -> Decision | None:
+    members = [other for other in others if other.belongs]
+    if members:
+        return Decision(
+            REFUSE,
+            f"{host} has no cluster, but these machines already belong to one: "
+            f"{', '.join(other.describe() for other in members)}. A second cluster is never made. If that cluster is "
+            f"wanted, bring its control plane back (it is to be the first of group control_plane); if it is not: "
+            f"{how_to_reset(','.join(other.host for other in members))}",
+        )
+    if unknown:
+        return Decision(
+            REFUSE,
+            f"{host} has no cluster, and whether one is on {', '.join(unknown)} could not be asked. A cluster is only "
+            f"made when no control plane has one: run without --limit, with all control planes switched on.",
+        )
+    return None
+
+
+def plan_join(host: str, name: str, node: NodeState, cluster: t.Mapping[str, t.Any]) -> Decision:
+    """Decide for a worker that is to be `name` in `cluster`.
+
+    `cluster` has the cluster's `ca_pin`, its `endpoint` and the `nodes` that the API knows (name, ready).
+    """
+    pin = str(cluster.get("ca_pin", ""))
+    known = {str(member.get("name")): member for member in cluster.get("nodes", [])}
+    if node.state in ("control_plane", "partial") and (node.etcd_data or node.manifests):
+        return Decision(
+            REFUSE,
+            f"{host} is to be a worker, but parts of a control plane are on it: {found_on(node)}. "
+            f"If nothing of it is needed: {how_to_reset(host)}",
+        )
+    if "kubelet.conf" in node.files:
+        return _plan_joined(host, name, node, pin, known)
+    leftovers = node.state != "none" or node.certificates or node.kubelet_config
+    if leftovers:
+        return Decision(CLEAN_AND_JOIN, f"an interrupted join left {found_on(node)}")
+    return Decision(JOIN, "it has not joined yet")
+
+
+def _plan_joined(
+    host: str, name: str, node: NodeState, pin: str, known: t.Mapping[str, t.Mapping[str, t.Any]]
+) -> Decision:
+    if node.kubelet_ca_pin and node.kubelet_ca_pin != pin:
+        return Decision(
+            REFUSE,
+            f"{host} belongs to another cluster: {node.endpoint}, authority {node.kubelet_ca_pin}; this one has "
+            f"{pin}. If it is to leave that cluster: {how_to_reset(host)}",
+        )
+    if not node.kubelet_ca_pin or not node.name:
+        return Decision(CLEAN_AND_JOIN, "an interrupted join left a kubelet.conf that cannot be read")
+    if node.name != name:
+        return Decision(
+            REFUSE,
+            f"{host} is in the cluster as node {node.name}, expected {name}. Drain and delete that node, then: "
+            f"{how_to_reset(host)}",
+        )
+    if node.name not in known:
+        return Decision(START, "it has joined, but the API does not know it")
+    if node.kubelet.active != "active":
+        return Decision(START, "it has joined, but its kubelet is not running")
+    if "bootstrap-kubelet.conf" in node.files:
+        return Decision(FINISH, "an interrupted join has all but its last step")
+    return Decision(NOTHING, "it is a node of the cluster")

@@ -1,0 +1,95 @@
+# Copyright: Kubestead contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Take Kubernetes off a machine, whatever state it is in, and look again afterwards."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass, field
+
+from .kubeadm import end_processes, running
+from .leftovers import Host, Leftover, find_all, remove_all, stop_kubelet
+from .node_state import kubelet_service
+
+#: Removing can uncover more (a mount below a mount): so it is done until nothing is found, but not for ever.
+ROUNDS = 3
+
+
+@dataclass
+class ResetResult:
+    """What was found and what is still there."""
+
+    found: list[Leftover] = field(default_factory=list)
+    kubelet_stopped: bool = False
+    problems: list[str] = field(default_factory=list)
+    left: list[Leftover] = field(default_factory=list)
+
+    @property
+    def changed(self) -> bool:
+        """Whether there was anything to do."""
+        return bool(self.found) or self.kubelet_stopped
+
+    def summary(self) -> dict[str, list[str]]:
+        """Return what was found, by kind."""
+        kinds: dict[str, list[str]] = {}
+        for piece in self.found:
+            kinds.setdefault(piece.kind, []).append(piece.what)
+        return kinds
+
+
+def reset(
+    host: Host, use_kubeadm: bool = True, check: bool = False, kubeadm_timeout: float = 90
+) -> ResetResult:
+    """Stop the kubelet, let kubeadm undo what it knows of, and take away the rest."""
+    result = ResetResult(found=find_all(host))
+    kubelet = kubelet_service(host.run)
+    # A kubelet without a configuration starts again and again; where nothing is left that is its normal state.
+    result.kubelet_stopped = kubelet.active == "active" or (
+        bool(result.found) and kubelet.active == "activating"
+    )
+    if check or not result.changed:
+        return result
+    end_processes(running(["kubeadm", "init"]) + running(["kubeadm", "join"]))
+    problem = stop_kubelet(host)
+    problems = [problem] if problem else []
+    if use_kubeadm and any(piece.what.startswith(str(host.paths.kubernetes)) for piece in result.found):
+        # Best effort by design: what it leaves is found below. The whole cluster goes, so it need not ask the API.
+        host.run(
+            [
+                "kubeadm",
+                "reset",
+                "--force",
+                "--cri-socket",
+                host.cri_socket,
+                "--skip-phases",
+                "remove-etcd-member",
+            ]
+            + ["--kubeconfig", "/dev/null"],
+            None,
+            kubeadm_timeout,
+        )
+    left = find_all(host)
+    for _round in range(ROUNDS):
+        if not left:
+            break
+        problems = remove_all(host, left)
+        left = find_all(host)
+    result.left, result.problems = left, problems if left else []
+    return result
+
+
+def explain(name: str, result: ResetResult) -> str:
+    """Say what could not be taken away."""
+    pieces = ", ".join(str(piece) for piece in result.left[:10])
+    more = f" and {len(result.left) - 10} more" if len(result.left) > 10 else ""
+    reasons = "; ".join(dict.fromkeys(result.problems)) or "no error was reported"
+    return (
+        f"Not everything could be taken off {name}. Left: {pieces}{more}. Reasons: {reasons}. "
+        "Run the same command again; a restart of the machine frees what is still in use."
+    )
+
+
+def plain(result: ResetResult) -> dict[str, t.Any]:
+    """Return the result as a module returns it."""
+    return {"changed": result.changed, "kubelet_stopped": result.kubelet_stopped, "removed": result.summary()}

@@ -1,0 +1,177 @@
+#!/usr/bin/python
+# Copyright: Kubestead contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: kubeadm_join
+short_description: Make a machine a worker of a kubeadm cluster
+version_added: 0.1.0
+author: Kubestead contributors (@kubestead)
+description:
+  - Decides from the machine's own files and from what the API knows whether it has joined, in one round trip, and does
+    what is missing. Nothing when it is a member; starts its kubelet; finishes an interrupted join; clears away what
+    one has left that got less far, on this machine only; joins.
+  - Without O(configuration) it does all that needs no token, and says in RV(needs_token) whether one is needed. So a
+    token is only made when a machine really has to join.
+  - Fails, in words that say what to type, when the machine belongs to another cluster or is a control plane.
+  - The configuration with the token goes to kubeadm in memory; it is never on the disk.
+extends_documentation_fragment:
+  - kubestead.homelab.attributes
+  - kubestead.homelab.attributes.changes
+options:
+  host:
+    description: How the machine is called in messages.
+    type: str
+    required: true
+  node_name:
+    description: The name that its node has in the cluster.
+    type: str
+    required: true
+  cluster:
+    description: The cluster, as its first control plane sees it.
+    type: dict
+    required: true
+    suboptions:
+      ca_pin:
+        description: The pin of its authority.
+        type: str
+        required: true
+      nodes:
+        description: The nodes that the API knows, each with RV(ignore:name).
+        type: list
+        elements: dict
+        default: []
+  configuration:
+    description: A JoinConfiguration for kubeadm, without the token.
+    type: dict
+  token:
+    description: The bootstrap token.
+    type: str
+  cri_socket:
+    description: Where the container runtime listens.
+    type: str
+    default: unix:///var/run/containerd/containerd.sock
+  timeout:
+    description: How many seconds C(kubeadm join) may take.
+    type: int
+    default: 240
+  ready_timeout:
+    description: How many seconds the kubelet may take to be healthy.
+    type: int
+    default: 60
+notes:
+  - The output of kubeadm is in C(/var/log/kubeadm-join.log) on the machine; after a failure
+    C(/var/log/kubeadm-join-failure.log) has the kubelet's as well. Both are for root only and hold no token.
+seealso:
+  - module: kubestead.homelab.kubeadm_facts
+"""
+
+EXAMPLES = r"""
+- name: Find out whether it has to join
+  kubestead.homelab.kubeadm_join:
+    host: "{{ inventory_hostname }}"
+    node_name: "{{ inventory_hostname }}"
+    cluster:
+      ca_pin: "{{ cluster.kubeadm.ca_pin }}"
+      nodes: "{{ cluster.kubeadm.cluster.nodes }}"
+  register: joined
+"""
+
+RETURN = r"""
+action:
+  description: V(nothing), V(start), V(finish), V(join) or V(clean_and_join).
+  returned: success
+  type: str
+  sample: join
+reason:
+  description: Why.
+  returned: success
+  type: str
+  sample: it has not joined yet
+needs_token:
+  description: It has to join, and no O(configuration) was given.
+  returned: success
+  type: bool
+kubeadm:
+  description: What is true afterwards, see M(kubestead.homelab.kubeadm_facts).
+  returned: success
+  type: dict
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.kubestead.homelab.plugins.module_utils.initialising import ClusterError
+from ansible_collections.kubestead.homelab.plugins.module_utils.joining import Joiner, JoinOptions
+from ansible_collections.kubestead.homelab.plugins.module_utils.kubeadm import (
+    BusyError,
+    end_processes,
+    lock,
+    running,
+)
+from ansible_collections.kubestead.homelab.plugins.module_utils.leftovers import Host
+
+#: How long the join of an earlier run may go on before it is ended.
+PATIENCE = 30
+
+
+def main() -> None:
+    """Hold the lock, decide, do."""
+    module = AnsibleModule(
+        argument_spec={
+            "host": {"type": "str", "required": True},
+            "node_name": {"type": "str", "required": True},
+            "cluster": {
+                "type": "dict",
+                "required": True,
+                "options": {
+                    "ca_pin": {"type": "str", "required": True},
+                    "nodes": {"type": "list", "elements": "dict", "default": []},
+                },
+            },
+            "configuration": {"type": "dict"},
+            "token": {"type": "str", "no_log": True},
+            "cri_socket": {"type": "str", "default": "unix:///var/run/containerd/containerd.sock"},
+            "timeout": {"type": "int", "default": 240},
+            "ready_timeout": {"type": "int", "default": 60},
+        },
+        required_together=[("configuration", "token")],
+        supports_check_mode=True,
+    )
+    given = module.params
+    options = JoinOptions(
+        host=given["host"],
+        node_name=given["node_name"],
+        cluster=given["cluster"],
+        configuration=given["configuration"],
+        token=given["token"] or "",
+        timeout=given["timeout"],
+        ready_timeout=given["ready_timeout"],
+    )
+
+    def join(wait: float):
+        with lock(wait) as held:
+            return Joiner(options, Host(cri_socket=given["cri_socket"]), held).run(module.check_mode)
+
+    try:
+        try:
+            result = join(PATIENCE)
+        except BusyError:
+            if module.check_mode:
+                raise
+            end_processes(running(["kubeadm", "join"]))
+            result = join(5)
+    except (ClusterError, BusyError) as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(
+        changed=result.changed,
+        action=result.action,
+        reason=result.reason,
+        needs_token=result.needs_token,
+        kubeadm=result.node.as_dict(),
+    )
+
+
+if __name__ == "__main__":
+    main()
