@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Running the State API as a service: arguments, socket, readiness."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import logging
+import os
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+
+from kubestead.store import StoreError
+
+from .app import create_app
+from .auth import TokenFileError
+from .logs import set_up_logs
+from .settings import DEFAULT_DATABASE, DEFAULT_PORT, DEFAULT_REGISTRY, Settings
+
+EXIT_USAGE = 2
+EXIT_LACKING = 3
+log = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str] | None = None, program: str = "python -m kubestead.api") -> int:
+    """Run the State API until it is told to stop; return the exit code."""
+    options = _parse(arguments, program)
+    set_up_logs(options.log_level)
+    settings = Settings(token_file=options.token_file, database=options.database, registry=options.registry)
+    try:
+        app = create_app(settings)
+        if options.check:
+            return 0
+        listener = _listen(options.bind, options.port)
+    except (TokenFileError, StoreError) as error:
+        problem = str(error)
+    except OSError as error:
+        problem = _why_not_listening(error, options.bind, options.port)
+    else:
+        return _serve(app, listener)
+    log.error("%s", problem)
+    return EXIT_LACKING
+
+
+def _parse(arguments: Sequence[str] | None, program: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog=program, description="Run the Kubestead State API.")
+    parser.add_argument(
+        "--bind", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (%(default)s)"
+    )
+    parser.add_argument("--port", type=_port, default=DEFAULT_PORT, help="port to listen on (%(default)s)")
+    parser.add_argument(
+        "--database",
+        type=Path,
+        default=DEFAULT_DATABASE,
+        metavar="FILE",
+        help="the state store (%(default)s)",
+    )
+    parser.add_argument(
+        "--registry",
+        type=Path,
+        default=DEFAULT_REGISTRY,
+        metavar="FILE",
+        help="the machine registry (%(default)s)",
+    )
+    parser.add_argument(
+        "--token-file",
+        type=Path,
+        default=_default_token_file(),
+        metavar="FILE",
+        help="the file with the bearer token (the credential `token` that systemd hands over, if any)",
+    )
+    parser.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARN", "ERROR"])
+    parser.add_argument("--check", action="store_true", help="open everything that is needed, then end")
+    options = parser.parse_args(arguments)
+    if options.token_file is None:
+        parser.error("--token-file is needed: the file with the bearer token")
+    return options
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"{text} is no port, expected 0 (any free one) to 65535")
+    return port
+
+
+def _default_token_file() -> Path | None:
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    return Path(credentials, "token") if credentials else None
+
+
+def _listen(bind: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in bind else socket.AF_INET
+    return socket.create_server((bind, port), family=family, backlog=2048)
+
+
+def _why_not_listening(error: OSError, bind: str, port: int) -> str:
+    advice = {
+        errno.EADDRINUSE: f"it is taken (`ss -ltnp sport = :{port}` shows by what): stop that or choose --port",
+        errno.EADDRNOTAVAIL: "this computer does not have that address: choose --bind",
+        errno.EACCES: "ports below 1024 need the capability CAP_NET_BIND_SERVICE: choose --port",
+    }
+    return f"cannot listen on {bind} port {port}: {advice.get(error.errno or 0, str(error))}"
+
+
+class _Server(uvicorn.Server):
+    """Tells systemd when requests are answered."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for listener in sockets or ():
+            address, port = listener.getsockname()[:2]
+            log.info("the State API listens on %s port %d", address, port)
+        _notify("READY=1")
+
+
+def _serve(app: FastAPI, listener: socket.socket) -> int:
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
+        lifespan="on",
+        timeout_graceful_shutdown=10,
+    )
+    server = _Server(config)
+    server.run(sockets=[listener])
+    return 0 if server.started else 1
+
+
+def _notify(state: str) -> None:
+    """Say something to systemd, where it has started us (see sd_notify(3))."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as messages:
+        messages.connect("\0" + address[1:] if address.startswith("@") else address)
+        messages.sendall(state.encode())

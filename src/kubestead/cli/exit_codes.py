@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How the command ends; docs/state-api.md has the same table."""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """0 and 2 are what every program means by them; 3 is as in deploy.sh: something around this command lacks."""
+
+    DONE = 0
+    REFUSED = 1
+    WRONG_INPUT = 2
+    LACKING = 3
+    INTERRUPTED = 130

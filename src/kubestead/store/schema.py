@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The tables as the code sees them. The migrations make them; a test holds the two together."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any
+
+import sqlalchemy as sa
+
+
+class UtcDateTime(sa.TypeDecorator[datetime]):
+    """A moment in UTC. SQLite keeps no zone: it is taken off on the way in and put back on the way out."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        """Refuse a moment without a zone: it would be read as another one later."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a moment without a time zone")
+        value = value.astimezone(timezone.utc)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> datetime | None:
+        """Give every moment back with its zone."""
+        if value is None:
+            return None
+        moment: datetime = value
+        if moment.tzinfo is None:
+            return moment.replace(tzinfo=timezone.utc)
+        return moment.astimezone(timezone.utc)
+
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# A machine is here from its first report or datum on; `state` is empty until it has reported one.
+machines = sa.Table(
+    "machines",
+    metadata,
+    sa.Column("mac", sa.String(17), primary_key=True),
+    sa.Column("state", sa.String(32)),
+    sa.Column("phase", sa.String(128)),
+    sa.Column("progress", sa.Integer, sa.CheckConstraint("progress BETWEEN 0 AND 100", name="progress")),
+    sa.Column("message", sa.Text),
+    sa.Column("error", sa.Text),
+    sa.Column("updated_at", UtcDateTime, nullable=False),
+)
+
+# Append-only: nothing in the program changes or removes an event.
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("mac", sa.String(17), sa.ForeignKey("machines.mac"), nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("state", sa.String(32), nullable=False),
+    sa.Column("phase", sa.String(128)),
+    sa.Column("progress", sa.Integer),
+    sa.Column("message", sa.Text),
+    sa.Column("error", sa.Text),
+    sa.Column("features", sa.Text, nullable=False),  # JSON: what this report said, not the sum
+    sa.Column("correlation_id", sa.String(64)),
+    sa.Index("ix_events_mac_id", "mac", "id"),
+    sqlite_autoincrement=True,
+)
+
+machine_data = sa.Table(
+    "machine_data",
+    metadata,
+    sa.Column("mac", sa.String(17), sa.ForeignKey("machines.mac"), primary_key=True),
+    sa.Column("key", sa.String(128), primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),  # JSON
+    sa.Column("updated_at", UtcDateTime, nullable=False),
+)
+
+machine_features = sa.Table(
+    "machine_features",
+    metadata,
+    sa.Column("mac", sa.String(17), sa.ForeignKey("machines.mac"), primary_key=True),
+    sa.Column("feature", sa.String(64), primary_key=True),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("updated_at", UtcDateTime, nullable=False),
+)
