@@ -59,13 +59,11 @@ def containerd_hosts(
     files = []
     for registry, urls in mirrors.items():
         if "/" in registry or registry in ("", ".", ".."):
-            raise AnsibleFilterError(
-                f"containerd_hosts: {registry!r} is not a registry's host name, such as registry.example:5000."
-            )
+            raise AnsibleFilterError(f"containerd_hosts: {registry!r} is no registry's host name.")
         wrong = [url for url in urls if not str(url).startswith(("http://", "https://")) or '"' in str(url)]
         if isinstance(urls, str) or wrong:
             raise AnsibleFilterError(
-                f"containerd_hosts: {registry}: expected a list of URLs that start with http:// or https://, got {urls!r}."
+                f"containerd_hosts: {registry}: expected a list of http:// or https:// URLs, got {urls!r}."
             )
         files.append({"path": f"{folder}/{registry}/hosts.toml", "content": host_file(list(urls))})
     return files
