@@ -27,7 +27,7 @@ class SigningKey:
         self.home = home
 
     def _gpg(self, *arguments: str, data: bytes | None = None) -> bytes:
-        # The agent's socket has a path of at most 107 bytes: where the folder's is longer, reach it by a link.
+        # The agent's socket cannot have a path of more than 107 bytes, so the folder is reached by a link.
         with tempfile.TemporaryDirectory(prefix="ks-") as short:
             link = Path(short) / "g"
             link.symlink_to(self.home)

@@ -110,9 +110,13 @@ def _newest_kubectl(folder: Path, minors: dict[str, Any]) -> None:
     os.replace(temporary, target)
 
 
-def _sweep(folder: Path, layout: Layout, minors: dict[str, Any], descriptors: Iterable[dict[str, Any]]) -> None:
+def _sweep(
+    folder: Path, layout: Layout, minors: dict[str, Any], descriptors: Iterable[dict[str, Any]]
+) -> None:
     """Remove what no part and no image refers to any more."""
-    wanted = {layer["digest"] for e in minors.values() for part in e["parts"] for layer in part["layers"].values()}
+    wanted = {
+        layer["digest"] for e in minors.values() for part in e["parts"] for layer in part["layers"].values()
+    }
     for descriptor in descriptors:
         manifest = json.loads(layout.blob(descriptor["digest"]).read_bytes())
         wanted |= {descriptor["digest"], manifest["config"]["digest"]}

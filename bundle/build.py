@@ -48,7 +48,9 @@ def build(catalogue: Catalogue, options: Options, tell: Callable[[str], None] = 
             status.write(Status(FAILED, "", str(error)))
             raise
         except KeyboardInterrupt:
-            status.write(Status(FAILED, "", "the build was interrupted; start it again, it goes on where it was"))
+            status.write(
+                Status(FAILED, "", "the build was interrupted; start it again, it goes on where it was")
+            )
             raise
         except OSError as error:
             raise BuildFailedError(f"The build can neither write nor read: {error}") from error
@@ -64,7 +66,13 @@ class _Job:
         status: StatusFile,
         tell: Callable[[str], None],
     ) -> None:
-        self.catalogue, self.options, self.parts, self.status, self.tell = catalogue, options, parts, status, tell
+        self.catalogue, self.options, self.parts, self.status, self.tell = (
+            catalogue,
+            options,
+            parts,
+            status,
+            tell,
+        )
         self.minor, self.folder = options.minor, options.folder
         self.go = catalogue.versions(self.minor).go
         self.layout = Layout(self.folder / "images")
@@ -90,7 +98,9 @@ class _Job:
             done |= self._build(todo, toolchain)
         self.status.write(Status(BUILDING, "putting the bundle together"))
         key = aptrepo.SigningKey(places.cache_dir() / "keys" / "bundle")
-        assemble.finish(self.folder, self.catalogue, self.minor, [done[part.name] for part in self.parts], key)
+        assemble.finish(
+            self.folder, self.catalogue, self.minor, [done[part.name] for part in self.parts], key
+        )
         if not self.options.keep_caches:
             shutil.rmtree(self.folder / places.BUILDING, ignore_errors=True)
             if caches:
@@ -117,25 +127,16 @@ class _Job:
     def _build(self, todo: list[Part], toolchain: Toolchain) -> dict[str, Stamp]:
         prefetcher = Prefetcher(self.minor, toolchain, self.work / ".prefetch")
         prefetcher.start([part.program for part in todo if part.program])
+        workshop = pack.Workshop(self.minor, toolchain, self.layout, self.work)
         progress = Progress(todo, self.status, self.tell)
         built: dict[str, Stamp] = {}
         try:
             for part in todo:
-                progress.begin(part)
-                built[part.name] = self._one(part, toolchain, prefetcher, progress)
+                progress.begin(part, prefetcher.totals)
+                built[part.name] = workshop.make(part, self.inputs[part.name], progress.packages)
                 data = json.dumps(built[part.name].as_dict(), indent=1).encode()
                 aptrepo.replace(self.work / part.name / "stamp.json", data)
                 progress.end(part)
         finally:
             prefetcher.stop()
         return built
-
-    def _one(self, part: Part, toolchain: Toolchain, prefetcher: Prefetcher, progress: Progress) -> Stamp:
-        work, inputs = self.work / part.name, self.inputs[part.name]
-        if part.program is None:
-            return pack.make_debian(part, inputs, self.layout, work)
-
-        def count(packages: int) -> None:
-            progress.packages(packages, prefetcher.totals.get(part.name, 0))
-
-        return pack.make_go(part, part.program, self.minor, inputs, self.layout, toolchain, work, count)

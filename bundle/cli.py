@@ -5,13 +5,15 @@
 from __future__ import annotations
 
 import argparse
+import json
 import signal
 import sys
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
-from bundle import build, catalogue, places
-from bundle.errors import DONE, INTERRUPTED, BundleError
+from bundle import assemble, build, catalogue, oci, places, probe, server, status, verify
+from bundle.errors import DONE, FAILED, INTERRUPTED, NO_SOURCE, BundleError, LacksError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -56,18 +58,131 @@ def _build(options: argparse.Namespace) -> int:
     return DONE
 
 
+def _serve(options: argparse.Namespace) -> int:
+    folder = options.folder or places.bundle_dir()
+    try:
+        web = server.make_server((options.bind, options.port), folder, options.status)
+    except OSError as error:
+        raise LacksError(
+            f"{options.bind} port {options.port}: cannot be listened on: {error.strerror}. "
+            "Give another by --bind and --port."
+        ) from error
+    state = status.current(folder, options.status).state
+    _tell(f"serving {folder} ({state}) at http://{options.bind}:{web.server_port}/ until you press Ctrl-C")
+    with web:
+        web.serve_forever()
+    return DONE
+
+
+def _verify(options: argparse.Namespace) -> int:
+    folder = options.folder or places.bundle_dir()
+    problems = verify.verify(folder)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    if problems:
+        print(f"{folder}: {len(problems)} problems", file=sys.stderr)
+        return FAILED
+    _tell(f"{folder}: whole")
+    return DONE
+
+
+def _info(options: argparse.Namespace) -> int:
+    folder = options.folder or places.bundle_dir()
+    manifest = assemble.read_manifest(folder)
+    state = status.current(folder)
+    if options.json:
+        _tell(json.dumps({"folder": str(folder), **state.as_dict(), "manifest": manifest}, indent=1))
+        return DONE if manifest else FAILED
+    if manifest is None:
+        _tell(f"{folder}: {state.state}. {state.progress} {state.detail}".rstrip())
+        return FAILED
+    size = sum(entry["size"] for entry in manifest["files"].values())
+    _tell(f"{folder}: {size / 1e6:.0f} MB for {manifest['architecture']}, made {manifest['created']}")
+    for minor, entry in manifest["minors"].items():
+        _tell(f"\nKubernetes {entry['kubernetes']} (minor {minor})")
+        for part in entry["parts"]:
+            _tell(f"  {part['name']:20} {_origin(part)}")
+        for image in entry["images"]:
+            _tell(f"  image  {image['annotations'][oci.REFERENCE]}")
+    return DONE
+
+
+def _origin(part: dict[str, Any]) -> str:
+    first = part["sources"][0]
+    if "module" in first:
+        return ", ".join(f"{s['module']}@{s['version']} {s['sum']}" for s in part["sources"])
+    if "apt" in first:
+        return f"{len(part['sources'])} Debian packages"
+    return f"our own: {first['own']}"
+
+
+def _probe(options: argparse.Namespace) -> int:
+    versions = catalogue.load()
+    minor = options.minor or versions.default_minor
+    versions.versions(minor)
+    found = probe.probe_sources(minor, bundle_dir=options.folder)
+    if options.json:
+        _tell(json.dumps([source.as_dict() for source in found], indent=1))
+    else:
+        for source in found:
+            wait = "" if source.minutes is None else f" (about {source.minutes:.0f} min)"
+            _tell(f"{source.name:8} {'yes' if source.usable else 'no '}  {source.reason}{wait}")
+    return DONE if probe.best(found) else NO_SOURCE
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="bundle", description="A folder with all the Kubernetes software that a cluster needs. See docs/bundle.md."
+        prog="bundle",
+        description="A folder with all the Kubernetes software that a cluster needs. See docs/bundle.md.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     command = commands.add_parser("build", help="build a bundle, or what is missing of it")
-    command.add_argument("--from", dest="source", choices=["modules"], required=True, help="from published Go modules")
+    command.add_argument(
+        "--from", dest="source", choices=["modules"], required=True, help="from published Go modules"
+    )
     command.add_argument("--minor", metavar="X.Y", help="Kubernetes minor (default: the catalogue's)")
-    command.add_argument("--output", type=Path, metavar="DIR", help="the bundle's folder (default: KUBESTEAD_BUNDLE)")
-    command.add_argument("--status", type=Path, metavar="FILE", help="where progress is written for the server")
-    command.add_argument("--rebuild", action="append", default=[], metavar="PART", help="build this part anew")
-    command.add_argument("--keep-caches", action="store_true", help="keep modules and compiled packages afterwards")
-    command.add_argument("--no-wait", action="store_true", help="refuse, do not wait, when another build is running")
+    command.add_argument(
+        "--output", type=Path, metavar="DIR", help="the bundle's folder (default: KUBESTEAD_BUNDLE)"
+    )
+    command.add_argument(
+        "--status", type=Path, metavar="FILE", help="where progress is written for the server"
+    )
+    command.add_argument(
+        "--rebuild", action="append", default=[], metavar="PART", help="build this part anew"
+    )
+    command.add_argument(
+        "--keep-caches", action="store_true", help="keep modules and compiled packages afterwards"
+    )
+    command.add_argument(
+        "--no-wait", action="store_true", help="refuse, do not wait, when another build is running"
+    )
     command.set_defaults(run=_build)
+    command = commands.add_parser("serve", help="serve a bundle to machines over HTTP")
+    command.add_argument(
+        "--bind", default="127.0.0.1", metavar="ADDRESS", help="address (default: %(default)s)"
+    )
+    command.add_argument("--port", type=int, default=8086, help="port (default: %(default)s)")
+    command.add_argument("--status", type=Path, metavar="FILE", help="the status file of a build under way")
+    command.set_defaults(run=_serve)
+    _folder(command)
+    command = commands.add_parser("verify", help="check every file, signature and reference")
+    command.set_defaults(run=_verify)
+    _folder(command)
+    command = commands.add_parser("info", help="say what a bundle holds and where it came from")
+    command.add_argument("--json", action="store_true", help="for a program")
+    command.set_defaults(run=_info)
+    _folder(command)
+    command = commands.add_parser(
+        "probe", help="say which sources of Kubernetes software can be had from here"
+    )
+    command.add_argument("--json", action="store_true", help="for a program")
+    command.add_argument("--minor", metavar="X.Y", help="Kubernetes minor (default: the catalogue's)")
+    command.set_defaults(run=_probe)
+    _folder(command)
     return parser
+
+
+def _folder(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "folder", type=Path, nargs="?", metavar="DIR", help="the bundle's folder (default: KUBESTEAD_BUNDLE)"
+    )

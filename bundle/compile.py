@@ -33,7 +33,9 @@ class Toolchain:
 
     def environment(self, program: Program) -> dict[str, str]:
         """The environment in which a program is built."""
-        return gotool.environment(self.caches, GOTOOLCHAIN=self.select, CGO_ENABLED="1" if program.cgo else "0")
+        return gotool.environment(
+            self.caches, GOTOOLCHAIN=self.select, CGO_ENABLED="1" if program.cgo else "0"
+        )
 
 
 def source_folder(program: Program, minor: str) -> Path:
@@ -69,7 +71,7 @@ def inputs(program: Program, minor: str, go: str) -> str:
 
 
 def _workplace(program: Program, minor: str, folder: Path) -> Path:
-    """A copy outside the checkout: the Go client is then not tempted to write there or to ask git about it."""
+    """A copy outside the checkout, so that the Go client neither writes there nor asks git about it."""
     target = folder / "source"
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)

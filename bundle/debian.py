@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: Kubestead contributors
-"""What images need of Debian (nftables, iptables, certificates, busybox), from the machine's own apt sources."""
+"""What images need of Debian: nftables, iptables, certificates, busybox, from this computer's apt sources."""
 
 from __future__ import annotations
 
@@ -23,29 +23,19 @@ SKIPPED = re.compile(
     r"include/|lib/(tc|netns)/)|^etc/(init\.d|default|cron|logrotate\.d|pam\.d|kernel|bash_completion\.d)/"
 )
 MERGED = ("bin", "sbin", "lib", "lib64")
-ALTERNATIVES = {
-    name: "xtables-nft-multi"
-    for name in (
-        "iptables",
-        "iptables-save",
-        "iptables-restore",
-        "ip6tables",
-        "ip6tables-save",
-        "ip6tables-restore",
-        "arptables",
-        "ebtables",
-    )
-}
+TABLES = ("iptables", "ip6tables", "arptables", "ebtables")
+VERBS = ("", "-save", "-restore")
+ALTERNATIVES = {f"{table}{verb}": "xtables-nft-multi" for table in TABLES for verb in VERBS}
 SHELL = (
     "sh", "cat", "cp", "env", "grep", "ls", "mkdir", "mv", "ps", "rm", "sed", "sleep", "tail", "true",
 )  # fmt: skip
 
-PASSWD = """\
+USERS = """\
 root:x:0:0:root:/root:/bin/sh
 nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin
 nonroot:x:65532:65532:nonroot:/home/nonroot:/usr/sbin/nologin
 """
-GROUP = "root:x:0:\nnogroup:x:65534:\nnonroot:x:65532:\n"
+GROUPS = "root:x:0:\nnogroup:x:65534:\nnonroot:x:65532:\n"
 NSSWITCH = "passwd: files\ngroup: files\nhosts: files dns\n"
 
 
@@ -58,6 +48,15 @@ class Taken:
     architecture: str
     sha256: str
 
+    def as_dict(self) -> dict[str, str]:
+        """As the manifest names a source."""
+        return {
+            "apt": self.package,
+            "version": self.version,
+            "architecture": self.architecture,
+            "sha256": self.sha256,
+        }
+
 
 def layers(layout: Layout, work: Path) -> tuple[dict[str, Layer], list[Taken]]:
     """Make the three layers that images share; ``work`` keeps what was downloaded for a resumed build."""
@@ -66,7 +65,9 @@ def layers(layout: Layout, work: Path) -> tuple[dict[str, Layer], list[Taken]]:
     shell = fetch(recipe.DEBIAN_SHELL, work / "shell", dependencies=False)
     found = {
         "base": layout.put_layer(_base(unpack(base, work / "base-root"))),
-        "tools": layout.put_layer(_tools(unpack(tools, work / "tools-root"), unpack(shell, work / "shell-root"))),
+        "tools": layout.put_layer(
+            _tools(unpack(tools, work / "tools-root"), unpack(shell, work / "shell-root"))
+        ),
         "shell": layout.put_layer(_shell(unpack(shell, work / "shell-root"))),
     }
     taken = {deb: _describe(deb) for deb in (*base, *tools, *shell)}
@@ -77,8 +78,8 @@ def layers(layout: Layout, work: Path) -> tuple[dict[str, Layer], list[Taken]]:
 def fetch(packages: Iterable[str], folder: Path, *, dependencies: bool) -> list[Path]:
     """Download packages (and what they need) with apt, from the sources and proxies that it is set up with.
 
-    First with the package lists that the machine has; where those are missing or too old, with lists of our own,
-    so that the machine's are left as they are.
+    First with the package lists that the computer has; where those are missing or too old, with lists of
+    our own, so that the computer's are left as they are.
     """
     wanted = list(packages)
     for lists in (None, folder.parent / "lists"):
@@ -92,7 +93,9 @@ def fetch(packages: Iterable[str], folder: Path, *, dependencies: bool) -> list[
     )
 
 
-def _download(wanted: list[str], folder: Path, dependencies: bool, lists: Path | None) -> subprocess.CompletedProcess[str]:
+def _download(
+    wanted: list[str], folder: Path, dependencies: bool, lists: Path | None
+) -> subprocess.CompletedProcess[str]:
     for made in (folder / "partial", *([lists / "partial"] if lists else [])):
         made.mkdir(parents=True, exist_ok=True)
     options = {
@@ -107,7 +110,11 @@ def _download(wanted: list[str], folder: Path, dependencies: bool, lists: Path |
     }
     if lists:
         options["Dir::State::lists"] = str(lists)
-        _apt(["update", "-qq"], {**options, "Acquire::http::Timeout": "20", "Acquire::https::Timeout": "20"}, folder)
+        _apt(
+            ["update", "-qq"],
+            {**options, "Acquire::http::Timeout": "20", "Acquire::https::Timeout": "20"},
+            folder,
+        )
     if dependencies:
         return _apt(["install", "--download-only", "--yes", "-qq", *wanted], options, folder)
     return _apt(["download", "-qq", *wanted], options, folder)
@@ -158,8 +165,8 @@ def _base(root: Path) -> dict[str, Entry]:
         "var/run": Entry(link="../run"),
         "root": Entry(mode=0o700),
         "home/nonroot": Entry(),
-        "etc/passwd": Entry(mode=0o644, data=PASSWD.encode()),
-        "etc/group": Entry(mode=0o644, data=GROUP.encode()),
+        "etc/passwd": Entry(mode=0o644, data=USERS.encode()),
+        "etc/group": Entry(mode=0o644, data=GROUPS.encode()),
         "etc/nsswitch.conf": Entry(mode=0o644, data=NSSWITCH.encode()),
         "etc/ssl/certs/ca-certificates.crt": Entry(mode=0o644, data=together),
     }
@@ -169,7 +176,7 @@ def _tree(root: Path) -> dict[str, Entry]:
     entries: dict[str, Entry] = {}
     for path in sorted(root.rglob("*")):
         name = str(path.relative_to(root))
-        if name.split("/")[0] in MERGED:
+        if name.partition("/")[0] in MERGED:
             name = f"usr/{name}"
         if SKIPPED.search(name):
             continue

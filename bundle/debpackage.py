@@ -46,9 +46,8 @@ def build(package: Package, binary: Callable[[str], Path], architecture: str, fo
         for path in package.folders:
             (root / path).mkdir(parents=True, exist_ok=True)
         _control(package, root, architecture)
-        for path in (root, *root.rglob("*")):
-            if path.is_dir():
-                path.chmod(0o755)
+        for folder_ in (root, *(p for p in root.rglob("*") if p.is_dir())):
+            folder_.chmod(0o755)
         result = subprocess.run(
             ["dpkg-deb", "--root-owner-group", "-Zzstd", "-z1", "--build", str(root), f"{temporary}/out.deb"],
             env={**os.environ, "SOURCE_DATE_EPOCH": str(EPOCH)},

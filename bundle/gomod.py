@@ -41,7 +41,9 @@ class GoModule:
             if not holders:
                 raise WrongInputError(f"{self.folder / 'go.mod'}: no module is required that holds {tool}")
             path = max(holders, key=len)
-            found[path] = Pinned(path, self.requires[path], self.sums.get(f"{path} {self.requires[path]}", ""))
+            found[path] = Pinned(
+                path, self.requires[path], self.sums.get(f"{path} {self.requires[path]}", "")
+            )
         return list(found.values())
 
 
@@ -80,7 +82,7 @@ def _take(directive: str, line: str, tools: list[str], requires: dict[str, str])
 
 
 def matches(patterns: str, module: str) -> bool:
-    """Whether a module is covered by a list like ``GOPRIVATE`` (globs that match a leading part of the path)."""
+    """Whether a module is covered by a list like ``GOPRIVATE`` (globs for a leading part of the path)."""
     elements = module.split("/")
     for pattern in filter(None, (p.strip().rstrip("/") for p in patterns.split(","))):
         head = "/".join(elements[: pattern.count("/") + 1])

@@ -21,7 +21,16 @@ from bundle.errors import BuildFailedError, LacksError, UnreachableError
 
 SWITCHES_TOOLCHAINS = (1, 21)
 TOOLCHAIN_MODULE = "golang.org/toolchain"
-OWN_SETTINGS = ("GOFLAGS", "GOTOOLCHAIN", "GOMODCACHE", "GOCACHE", "GOTMPDIR", "GOWORK", "GOBIN", "CGO_ENABLED")
+OWN_SETTINGS = (
+    "GOFLAGS",
+    "GOTOOLCHAIN",
+    "GOMODCACHE",
+    "GOCACHE",
+    "GOTMPDIR",
+    "GOWORK",
+    "GOBIN",
+    "CGO_ENABLED",
+)
 _UNREACHABLE = re.compile(
     r"dial tcp|no such host|connection refused|i/o timeout|network is unreachable|TLS handshake|"
     r"proxyconnect|connection reset|context deadline exceeded|Forbidden|Bad Gateway|Service Unavailable",
@@ -127,17 +136,17 @@ def refuse_without_checks(env: Mapping[str, str], modules: Iterable[str]) -> Non
             problems.append(f"{key}={env[key]} (it covers {covered[0]})")
     if problems:
         raise LacksError(
-            f"Go's checks of what it downloads are switched off here: {'; '.join(problems)}. A bundle is built with "
-            "checksums only: what comes from a proxy is compared with go.sum and with the public checksum database. "
-            "Unset that ('go env -u NAME', or the environment variable) and start again."
+            f"Go's checks of what it downloads are switched off here: {'; '.join(problems)}. A bundle is "
+            "built with checks only: what comes from a proxy is compared with go.sum and with the public checksum "
+            "database. Unset that ('go env -u NAME', or the environment variable) and start again."
         )
 
 
 def caches(env: Mapping[str, str], output: Path) -> Caches:
-    """Private caches below our cache folder, one set for each output, unless ``KUBESTEAD_GO_CACHE`` names others.
+    """Private caches below our cache folder, one set for each output folder.
 
-    ``KUBESTEAD_GO_CACHE=user`` takes those of ``go env``, a path takes ``mod`` and ``build`` in it;
-    such caches are used and never cleaned.
+    ``KUBESTEAD_GO_CACHE`` names others: ``user`` takes those of ``go env``, a path takes ``mod`` and
+    ``build`` in it; such caches are used and never cleaned.
     """
     chosen = os.environ.get("KUBESTEAD_GO_CACHE", "")
     if chosen == "user":
@@ -201,12 +210,10 @@ def _unpacked(go: Go, wanted: str, caches_: Caches) -> Path:
             what=f"the Go toolchain {wanted}",
         )
     # A module's archive knows no execute permission, and may hold no file called go.mod.
-    for pattern in ("bin/*", "pkg/tool/*/*"):
-        for tool in root.glob(pattern):
-            os.chmod(tool.parent, 0o755)
-            os.chmod(tool, 0o755)
+    for tool in (*root.glob("bin/*"), *root.glob("pkg/tool/*/*")):
+        tool.chmod(tool.stat().st_mode | 0o111)
     for hidden in root.glob("src/**/_go.mod"):
-        os.chmod(hidden.parent, 0o755)
+        hidden.parent.chmod(0o700)
         shutil.copyfile(hidden, hidden.with_name("go.mod"))
     ready.touch()
     return program
@@ -219,7 +226,9 @@ def _made(folder: Path) -> Path:
 
 def run(command: list[str], *, cwd: Path, env: Mapping[str, str], what: str) -> str:
     """Run the Go client and return its output; a failure is told apart from an unreachable proxy."""
-    result = subprocess.run(dying_with_us(command), cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        dying_with_us(command), cwd=cwd, env=env, capture_output=True, text=True, check=False
+    )
     if result.returncode:
         raise failure(what, result.stderr + result.stdout)
     return result.stdout
@@ -230,7 +239,9 @@ def failure(what: str, output: str) -> BuildFailedError | UnreachableError:
     lines = [line for line in output.splitlines() if line.strip() and not line.startswith("go: downloading")]
     tail = "\n  ".join(lines[-12:])
     if _UNREACHABLE.search(output):
-        return UnreachableError(f"{what}: the Go module proxy (GOPROXY of 'go env') did not answer:\n  {tail}")
+        return UnreachableError(
+            f"{what}: the Go module proxy (GOPROXY of 'go env') did not answer:\n  {tail}"
+        )
     return BuildFailedError(f"{what}: the Go client failed:\n  {tail}")
 
 

@@ -11,7 +11,8 @@ import json
 import os
 import tarfile
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -64,26 +65,27 @@ class Layout:
 
     def put(self, data: bytes) -> str:
         """Store bytes as a blob and return its digest."""
-        digest = hashlib.sha256(data).hexdigest()
-        target = self.blobs / digest
-        if not target.exists():
-            with self._temporary() as file:
+        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        if not self.blob(digest).exists():
+            with self._new() as (file, path):
                 file.write(data)
-            os.replace(file.name, target)
-        return f"sha256:{digest}"
+            os.replace(path, self.blob(digest))
+        return digest
 
     def put_layer(self, entries: Mapping[str, Entry]) -> Layer:
         """Store a layer; the same entries give the same bytes."""
-        with self._temporary() as raw:
-            outer = _Hashing(raw)
+        with self._new() as (file, path):
+            outer = _Hashing(file)
             # The name and the time stay out of the gzip header: they would make every run differ.
             with gzip.GzipFile(filename="", mode="wb", compresslevel=1, fileobj=outer, mtime=0) as packed:
                 inner = _Hashing(packed)
-                with tarfile.open(fileobj=inner, mode="w|", format=tarfile.GNU_FORMAT, bufsize=1 << 20) as tar:
-                    for path, entry in sorted(_with_parents(entries).items()):
-                        _add(tar, path, entry)
+                with tarfile.open(
+                    fileobj=inner, mode="w|", format=tarfile.GNU_FORMAT, bufsize=1 << 20
+                ) as tar:
+                    for name, entry in sorted(_with_parents(entries).items()):
+                        _add(tar, name, entry)
         layer = Layer(f"sha256:{outer.hash.hexdigest()}", outer.size, f"sha256:{inner.hash.hexdigest()}")
-        os.replace(raw.name, self.blob(layer.digest))
+        os.replace(path, self.blob(layer.digest))
         return layer
 
     def put_image(self, image: Image, layers: Iterable[Layer], architecture: str) -> dict[str, Any]:
@@ -98,7 +100,7 @@ class Layout:
             start["User"] = image.user
         start["Labels"] = {
             "org.opencontainers.image.version": image.version,
-            "org.opencontainers.image.description": "Built by Kubestead; manifest.json of the bundle says from what",
+            "org.opencontainers.image.description": "Built by Kubestead; its manifest says from what",
         }
         config = _json(
             {
@@ -127,11 +129,18 @@ class Layout:
             "annotations": {REFERENCE: image.reference, "io.containerd.image.name": image.reference},
         }
 
-    def _temporary(self) -> Any:
+    @contextmanager
+    def _new(self) -> Iterator[tuple[BinaryIO, Path]]:
+        """A file to write a blob into, beside the others, to be renamed when it is complete."""
         self.blobs.mkdir(parents=True, exist_ok=True)
-        file = tempfile.NamedTemporaryFile(dir=self.blobs, prefix=".new-", delete=False)
-        os.fchmod(file.fileno(), 0o644)
-        return file
+        handle, name = tempfile.mkstemp(dir=self.blobs, prefix=".new-")
+        try:
+            with open(handle, "wb") as file:
+                yield file, Path(name)
+                os.fchmod(file.fileno(), 0o644)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
 
 
 def index(descriptors: Iterable[Mapping[str, Any]]) -> bytes:
@@ -149,22 +158,23 @@ def _json(data: Any) -> bytes:
     return json.dumps(data, indent=1, sort_keys=True).encode() + b"\n"
 
 
-class _Hashing:
+class _Hashing(io.RawIOBase):
     """A writer that counts and hashes what goes through it."""
 
     def __init__(self, target: BinaryIO | gzip.GzipFile) -> None:
+        super().__init__()
         self.target = target
         self.hash = hashlib.sha256()
         self.size = 0
 
-    def write(self, data: bytes) -> int:
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
         self.hash.update(data)
         self.size += len(data)
         self.target.write(data)
         return len(data)
-
-    def flush(self) -> None:
-        self.target.flush()
 
 
 def _with_parents(entries: Mapping[str, Entry]) -> dict[str, Entry]:

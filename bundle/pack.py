@@ -4,10 +4,10 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from bundle import compile as compiling
@@ -23,73 +23,72 @@ def apt_path(minor: str, architecture: str, name: str) -> str:
     return f"apt/v{minor}/{architecture}/{name}"
 
 
-def make_debian(part: Part, inputs: str, layout: Layout, work: Path) -> Stamp:
-    """The layers that come from Debian packages."""
-    layers, taken = debian.layers(layout, work)
-    sources = [{"apt": t.package, "version": t.version, "architecture": t.architecture, "sha256": t.sha256} for t in taken]
-    return Stamp(part.name, part.version, inputs, sources, layers=layers)
+@dataclass(frozen=True)
+class Workshop:
+    """Where parts of one minor are made: layers go to the layout, all else to ``work/<part>`` for now."""
 
+    minor: str
+    toolchain: Toolchain
+    layout: Layout
+    work: Path
 
-def make_go(
-    part: Part,
-    program: Program,
-    minor: str,
-    inputs: str,
-    layout: Layout,
-    toolchain: Toolchain,
-    work: Path,
-    progress: Callable[[int], None],
-) -> Stamp:
-    """Compile a part's programs and pack them; what it gives lies in ``work/outputs`` until it is put in place."""
-    began = time.monotonic()
-    binaries = _compiled(program, minor, toolchain, work, progress)
-    staged = work / "outputs"
-    shutil.rmtree(staged, ignore_errors=True)
-    architecture = gotool.architecture()
-    paths = []
-    for package in part.packages:
-        path = apt_path(minor, architecture, debpackage.filename(package, architecture))
-        debpackage.build(package, lambda name: binaries / name, architecture, (staged / path).parent)
-        paths.append(path)
-    for name, path in part.files.items():
-        (staged / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(binaries / name, staged / path)
-        (staged / path).chmod(0o755)
-        paths.append(path)
-    layers = {
-        layer: layout.put_layer({path.lstrip("/"): Entry(source=binaries / name) for name, path in files.items()})
-        for layer, files in part.layers.items()
-    }
-    return Stamp(
-        part.name,
-        part.version,
-        inputs,
-        _sources(program, minor),
-        toolchain=f"go{toolchain.version}",
-        seconds=int(time.monotonic() - began),
-        layers=layers,
-        outputs=[stamp.output(staged, path) for path in paths],
-    )
+    def make(self, part: Part, inputs: str, progress: Callable[[int], None]) -> Stamp:
+        """Make a part; ``progress`` hears how many packages are compiled."""
+        work = self.work / part.name
+        began = time.monotonic()
+        if part.program is None:
+            layers, taken = debian.layers(self.layout, work)
+            return Stamp(part.name, part.version, inputs, [t.as_dict() for t in taken], layers=layers)
+        binaries = self._compiled(part.program, work, progress)
+        layers = {
+            layer: self.layout.put_layer(
+                {path.lstrip("/"): Entry(source=binaries / n) for n, path in files.items()}
+            )
+            for layer, files in part.layers.items()
+        }
+        outputs = self._outputs(part, binaries, work / "outputs")
+        return Stamp(
+            part.name,
+            part.version,
+            inputs,
+            self._sources(part.program),
+            toolchain=f"go{self.toolchain.version}",
+            seconds=int(time.monotonic() - began),
+            layers=layers,
+            outputs=outputs,
+        )
 
+    def _compiled(self, program: Program, work: Path, progress: Callable[[int], None]) -> Path:
+        """The built programs; those of an interrupted build are taken when they are of the same input."""
+        mark = work / "compiled"
+        wanted = compiling.inputs(program, self.minor, self.toolchain.version)
+        if mark.is_file() and mark.read_text(encoding="utf-8") == wanted:
+            return work / "bin"
+        mark.unlink(missing_ok=True)
+        binaries = compiling.build(program, self.minor, self.toolchain, work, progress)
+        mark.write_text(wanted, encoding="utf-8")
+        return binaries
 
-def _sources(program: Program, minor: str) -> list[dict[str, str]]:
-    if program.own:
-        return [{"own": os.fspath(compiling.source_folder(program, minor).relative_to(places.CHECKOUT))}]
-    return [
-        {"module": pinned.path, "version": pinned.version, "sum": pinned.sum}
-        for pinned in compiling.sources(program, minor)
-    ]
+    def _outputs(self, part: Part, binaries: Path, staged: Path) -> list[stamp.Output]:
+        shutil.rmtree(staged, ignore_errors=True)
+        architecture = gotool.architecture()
+        paths = []
+        for package in part.packages:
+            path = apt_path(self.minor, architecture, debpackage.filename(package, architecture))
+            debpackage.build(package, lambda name: binaries / name, architecture, (staged / path).parent)
+            paths.append(path)
+        for name, path in part.files.items():
+            (staged / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(binaries / name, staged / path)
+            (staged / path).chmod(0o755)
+            paths.append(path)
+        return [stamp.output(staged, path) for path in paths]
 
-
-def _compiled(
-    program: Program, minor: str, toolchain: Toolchain, work: Path, progress: Callable[[int], None]
-) -> Path:
-    """The built programs; those of an interrupted build are taken when they are of the same input."""
-    mark = work / "compiled"
-    wanted = compiling.inputs(program, minor, toolchain.version)
-    if mark.is_file() and mark.read_text(encoding="utf-8") == wanted:
-        return work / "bin"
-    mark.unlink(missing_ok=True)
-    binaries = compiling.build(program, minor, toolchain, work, progress)
-    mark.write_text(wanted, encoding="utf-8")
-    return binaries
+    def _sources(self, program: Program) -> list[dict[str, str]]:
+        if program.own:
+            folder = compiling.source_folder(program, self.minor).relative_to(places.CHECKOUT)
+            return [{"own": str(folder)}]
+        return [
+            {"module": pinned.path, "version": pinned.version, "sum": pinned.sum}
+            for pinned in compiling.sources(program, self.minor)
+        ]

@@ -25,7 +25,9 @@ WHOLE_SECONDS = 800
 REACH_SECONDS = 20.0
 
 
-def prepare(minor: str, go_version: str, todo: list[Part], folder: Path, tell: Callable[[str], None]) -> Toolchain:
+def prepare(
+    minor: str, go_version: str, todo: list[Part], folder: Path, tell: Callable[[str], None]
+) -> Toolchain:
     """Check programs, settings, space and network, all before anything is built; returns the toolchain."""
     if missing := gotool.missing_packages():
         raise LacksError(
@@ -40,8 +42,8 @@ def prepare(minor: str, go_version: str, todo: list[Part], folder: Path, tell: C
     gotool.refuse_without_checks(env, module_paths(programs, minor))
     caches = gotool.caches(env, folder)
     check_space(todo, caches, folder)
-    if pins := _first_module(programs, minor):
-        reach(go, *pins, REACH_SECONDS)
+    if any(not program.own for program in programs):
+        reach(go, *first_module(programs, minor), REACH_SECONDS)
     program, select = gotool.toolchain(go, go_version, caches)
     said = go.text if select == "local" and program == go.path else f"{go.text}, which fetches go{go_version}"
     tell(f"built with {go.path} ({said}); caches in {caches.modules.parent}")
@@ -61,7 +63,10 @@ def check_space(todo: list[Part], caches: gotool.Caches, folder: Path) -> None:
     """Refuse to start where the disk would fill up."""
     share = min(1.0, sum(part.seconds for part in todo) / WHOLE_SECONDS)
     wants: dict[int, tuple[Path, int]] = {}
-    for path, size in ((caches.modules, int(CACHE_BYTES * share) - used(caches)), (folder, int(RESULT_BYTES * share))):
+    for path, size in (
+        (caches.modules, int(CACHE_BYTES * share) - used(caches)),
+        (folder, int(RESULT_BYTES * share)),
+    ):
         there = path
         while not there.exists():
             there = there.parent
@@ -72,8 +77,8 @@ def check_space(todo: list[Part], caches: gotool.Caches, folder: Path) -> None:
         free = shutil.disk_usage(there).free
         if free < size:
             problems.append(
-                f"{there}: {free / GIB:.1f} GiB are free, the build needs about {size / GIB:.1f} GiB there. Make room, "
-                "or put the cache elsewhere with KUBESTEAD_CACHE and the bundle with KUBESTEAD_BUNDLE."
+                f"{there}: {free / GIB:.1f} GiB are free, the build needs about {size / GIB:.1f} GiB there. "
+                "Make room, or put the cache elsewhere (KUBESTEAD_CACHE), or the bundle (KUBESTEAD_BUNDLE)."
             )
     if problems:
         raise LacksError(*problems)
@@ -89,16 +94,15 @@ def used(caches: gotool.Caches) -> int:
     return total
 
 
-def _first_module(programs: list[Program], minor: str) -> tuple[str, str] | None:
-    for program in programs:
-        if not program.own:
-            pinned = compiling.sources(program, minor)[0]
-            return pinned.path, pinned.version
-    return None
+def first_module(programs: Iterable[Program], minor: str) -> tuple[str, str]:
+    """A module to try the proxy with, and its version."""
+    published = next(program for program in programs if not program.own)
+    pinned = compiling.sources(published, minor)[0]
+    return pinned.path, pinned.version
 
 
 def reach(go: Go, module: str, version: str, seconds: float) -> None:
-    """Ask the user's Go proxy for a module, with nothing cached; raises with the client's words if it does not answer."""
+    """Ask the user's Go proxy for a module, with nothing cached; raises what the client says."""
     with tempfile.TemporaryDirectory(prefix="ks-reach-") as folder:
         caches = gotool.Caches(Path(folder) / "mod", Path(folder) / "build", Path(folder) / "tmp", None)
         env = gotool.environment(caches, GOFLAGS="-mod=mod -modcacherw", GO111MODULE="on")
@@ -117,6 +121,6 @@ def reach(go: Go, module: str, version: str, seconds: float) -> None:
 def _unreachable(go: Go, reason: str) -> str:
     proxy = gotool.settings(go).get("GOPROXY", "")
     return (
-        f"The Go module proxy cannot be used from here: GOPROXY is {proxy!r}; {reason}. Set another "
-        "('go env -w GOPROXY=…'; HTTPS_PROXY is honoured), or copy a finished bundle here and set KUBESTEAD_BUNDLE."
+        f"The Go module proxy cannot be used from here: GOPROXY is {proxy!r}; {reason}. Set another ("
+        "'go env -w GOPROXY=…'; HTTPS_PROXY is honoured), or copy a finished bundle here and set KUBESTEAD_BUNDLE."
     )

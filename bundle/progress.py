@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from bundle.recipe import Part
 from bundle.status import BUILDING, Status, StatusFile
@@ -34,22 +34,25 @@ class Progress:
 
     def __init__(self, parts: list[Part], status: StatusFile, tell: Callable[[str], None]) -> None:
         self.parts, self.status, self.tell = parts, status, tell
+        self.totals: Mapping[str, int] = {}
         self.position = 0
         self.fraction = 0.0
         self.spent = 0.0
         self.foreseen = 0.0
         self.part_began = self.told = self.wrote = time.monotonic()
 
-    def begin(self, part: Part) -> None:
-        """A part is begun."""
+    def begin(self, part: Part, totals: Mapping[str, int]) -> None:
+        """A part is begun; ``totals`` comes to say how many packages each part has."""
+        self.totals = totals
         self.position += 1
         self.fraction = 0.0
         self.part_began = self.told = time.monotonic()
         self._write(part, "")
 
-    def packages(self, done: int, total: int) -> None:
-        """So many of a part's packages are compiled (``total`` is 0 while it is not known)."""
+    def packages(self, done: int) -> None:
+        """So many of the part's packages are compiled, or being compiled."""
         part = self.parts[self.position - 1]
+        total = self.totals.get(part.name, 0)
         self.fraction = min(LINKING, LINKING * done / total) if total else 0.0
         now = time.monotonic()
         text = f"{done} of {total} packages" if total else f"{done} packages"

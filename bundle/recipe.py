@@ -95,18 +95,23 @@ WantedBy=multi-user.target
 """,
 )
 
+_KUBECONFIGS = (
+    "--bootstrap-kubeconfig=/etc/kubernetes/bootstrap-kubelet.conf --kubeconfig=/etc/kubernetes/kubelet.conf"
+)
+_ARGUMENTS = "$KUBELET_KUBECONFIG_ARGS $KUBELET_CONFIG_ARGS $KUBELET_KUBEADM_ARGS $KUBELET_EXTRA_ARGS"
+
 KUBEADM_DROP_IN = TextFile(
     "usr/lib/systemd/system/kubelet.service.d/10-kubeadm.conf",
-    """\
+    f"""\
 # How kubeadm has the kubelet started. kubeadm writes the first file at `init` and `join`;
 # KUBELET_EXTRA_ARGS in the second is for the machine's own settings and wins.
 [Service]
-Environment="KUBELET_KUBECONFIG_ARGS=--bootstrap-kubeconfig=/etc/kubernetes/bootstrap-kubelet.conf --kubeconfig=/etc/kubernetes/kubelet.conf"
+Environment="KUBELET_KUBECONFIG_ARGS={_KUBECONFIGS}"
 Environment="KUBELET_CONFIG_ARGS=--config=/var/lib/kubelet/config.yaml"
 EnvironmentFile=-/var/lib/kubelet/kubeadm-flags.env
 EnvironmentFile=-/etc/default/kubelet
 ExecStart=
-ExecStart=/usr/bin/kubelet $KUBELET_KUBECONFIG_ARGS $KUBELET_CONFIG_ARGS $KUBELET_KUBEADM_ARGS $KUBELET_EXTRA_ARGS
+ExecStart=/usr/bin/kubelet {_ARGUMENTS}
 """,
 )
 
@@ -117,7 +122,14 @@ def parts(versions: Versions) -> list[Part]:
     """All parts of one minor, in the order in which they are built."""
     return [
         Part("debian", "as in the machine's apt sources", seconds=15),
-        _small("pause", versions.pause, "pause", "/pause", own=True, ldflags=(f"-X main.Version={versions.pause}",)),
+        _small(
+            "pause",
+            versions.pause,
+            "pause",
+            "/pause",
+            own=True,
+            ldflags=(f"-X main.Version={versions.pause}",),
+        ),
         _cni_plugins(versions),
         _small("flannel-cni-plugin", versions.flannel_cni_plugin, "flannel", "/flannel", seconds=6),
         _small("etcd", versions.etcd, "server", "/usr/local/bin/etcd", seconds=35),
@@ -158,7 +170,8 @@ def _small(
 
 
 def _cni_plugins(versions: Versions) -> Part:
-    flag = f"-X github.com/containernetworking/plugins/pkg/utils/buildversion.BuildVersion=v{versions.cni_plugins}"
+    variable = "github.com/containernetworking/plugins/pkg/utils/buildversion.BuildVersion"
+    flag = f"-X {variable}=v{versions.cni_plugins}"
     package = Package(
         "kubernetes-cni",
         f"{versions.cni_plugins}-{versions.package_revision}",

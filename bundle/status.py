@@ -50,7 +50,12 @@ class StatusFile:
     def write(self, status: Status) -> None:
         """Replace the file's content."""
         pid = os.getpid()
-        data: dict[str, Any] = {**status.as_dict(), "pid": pid, "started": _started(pid), "time": int(time.time())}
+        data: dict[str, Any] = {
+            **status.as_dict(),
+            "pid": pid,
+            "started": _started(pid),
+            "time": int(time.time()),
+        }
         aptrepo.replace(self.path, json.dumps(data).encode() + b"\n")
 
     def read(self) -> Status | None:
@@ -62,7 +67,9 @@ class StatusFile:
         except (OSError, ValueError, KeyError, TypeError):
             return None
         if status.state == BUILDING and not alive:
-            return Status(FAILED, status.progress, "the build was stopped; start it again, it goes on where it was")
+            return Status(
+                FAILED, status.progress, "the build was stopped; start it again, it goes on where it was"
+            )
         return status
 
 
