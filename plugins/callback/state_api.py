@@ -1,0 +1,442 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: Kubestead contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: state_api
+type: aggregate
+short_description: Report each phase to Kubestead's State API, count round trips, sum up the run
+version_added: "0.1.0"
+author: Kubestead contributors (@kubestead)
+description:
+  - "Reports to the State API how a run goes, for each host with the inventory variable C(machine_mac): the
+    state C(provisioning) with phase, progress and present task, C(ready) when the phase C(validate) has
+    passed, C(failed) with the reason. A play's phase is what its variable C(kubestead_phase) says."
+  - A thread in the background sends the reports. The run neither waits nor fails for the State API. While it
+    does not answer the reports wait; where it never did, a warning at the end says so.
+  - "At the end it shows for each host how many tasks went to it, its round trips: they are what a run's time
+    is made of."
+  - In check mode nothing is reported, since nothing happens.
+requirements:
+  - To be enabled, C(callbacks_enabled = kubestead.homelab.state_api) in C(ansible.cfg).
+notes:
+  - Of a variable the text counts as the inventory, the play or C(--extra-vars) have it, without templates.
+options:
+  api_url:
+    description: Where the State API is. Without it nothing is reported.
+    type: str
+    env:
+      - name: KUBESTEAD_API_URL
+    ini:
+      - section: callback_kubestead_state_api
+        key: api_url
+    vars:
+      - name: kubestead_api_url
+  api_token_file:
+    description: The file with the token. Without it nothing is reported. It may appear during the run.
+    type: path
+    env:
+      - name: KUBESTEAD_API_TOKEN_FILE
+    ini:
+      - section: callback_kubestead_state_api
+        key: api_token_file
+    vars:
+      - name: kubestead_api_token_file
+  api_ca_file:
+    description: The certificate authority of an C(https) address; without it the system's.
+    type: path
+    env:
+      - name: KUBESTEAD_API_CA_FILE
+    ini:
+      - section: callback_kubestead_state_api
+        key: api_ca_file
+    vars:
+      - name: kubestead_api_ca_file
+  api_timeout:
+    description: Seconds to wait for an answer.
+    type: float
+    default: 2
+    env:
+      - name: KUBESTEAD_API_TIMEOUT
+    ini:
+      - section: callback_kubestead_state_api
+        key: api_timeout
+    vars:
+      - name: kubestead_api_timeout
+  interval:
+    description: Seconds between two reports about a host's present task within one phase.
+    type: float
+    default: 10
+    env:
+      - name: KUBESTEAD_REPORT_INTERVAL
+    ini:
+      - section: callback_kubestead_state_api
+        key: interval
+  summary_file:
+    description: A file for a summary of the run in JSON, with the phases, the hosts and the first failure.
+    type: path
+    env:
+      - name: KUBESTEAD_SUMMARY_FILE
+    ini:
+      - section: callback_kubestead_state_api
+        key: summary_file
+  show_round_trips:
+    description: Whether to show the round trips at the end.
+    type: bool
+    default: true
+    env:
+      - name: KUBESTEAD_SHOW_ROUND_TRIPS
+    ini:
+      - section: callback_kubestead_state_api
+        key: show_round_trips
+"""
+
+EXAMPLES = r"""
+# ansible.cfg
+# [defaults]
+# callbacks_enabled = kubestead.homelab.state_api
+#
+# KUBESTEAD_API_URL=http://10.0.0.10:8080 KUBESTEAD_API_TOKEN_FILE=~/.config/kubestead/token \
+#   ansible-playbook -i inventory/homelab-pxe playbooks/deploy.yml
+"""
+
+import atexit
+import os
+import time
+import typing as t
+import uuid
+
+from ansible import context
+from ansible.plugins.callback import CallbackBase
+from ansible_collections.kubestead.homelab.plugins.module_utils import lifecycle
+from ansible_collections.kubestead.homelab.plugins.module_utils.phases import RESET, VALIDATE, progress
+from ansible_collections.kubestead.homelab.plugins.module_utils.state_api_client import (
+    StateApiClient,
+    read_token,
+)
+from ansible_collections.kubestead.homelab.plugins.plugin_utils import round_trips
+from ansible_collections.kubestead.homelab.plugins.plugin_utils.messages import (
+    failed_part,
+    failure_message,
+    plain,
+)
+from ansible_collections.kubestead.homelab.plugins.plugin_utils.reporter import Report, Reporter
+from ansible_collections.kubestead.homelab.plugins.plugin_utils.run_record import (
+    HOST_UNREACHABLE,
+    PHASE_FAILED,
+    SOFTWARE_UNREACHABLE,
+    Failure,
+    HostCounts,
+    RunRecord,
+    write_summary,
+)
+
+_FLUSH = 3.0
+_FLUSH_AT_EXIT = 1.5
+
+
+class _Result:
+    """A task result, by the names that ansible-core 2.19 has, on older ones too."""
+
+    def __init__(self, result: t.Any) -> None:
+        new = hasattr(result, "host")
+        self.host = result.host if new else result._host
+        self.task = result.task if new else result._task
+        self.data: t.Mapping[str, t.Any] = result.result if new else result._result
+
+
+class CallbackModule(CallbackBase):
+    """Tells the State API, and at the end the reader, how a run went."""
+
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "aggregate"
+    CALLBACK_NAME = "kubestead.homelab.state_api"
+    CALLBACK_NEEDS_ENABLED = True
+
+    def __init__(self, *args: t.Any, **kwargs: t.Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._record = RunRecord()
+        self._playbook = ""
+        self._play: t.Any = None
+        self._reporter: t.Optional[Reporter] = None
+        self._reporting: t.Optional[bool] = None  # None: not decided yet
+        self._phase_of: t.Dict[
+            str, str
+        ] = {}  # by host: the phase that it takes part in, or took part in last
+        self._macs: t.Dict[str, str] = {}
+        self._reported_at: t.Dict[str, float] = {}
+        self._running = False
+        self._process = os.getpid()
+
+    # The course of the run
+
+    def v2_playbook_on_start(self, playbook: t.Any) -> None:
+        """Begin."""
+        self._playbook = self._playbook or os.path.basename(str(playbook._file_name))
+        if not self._running:
+            self._running = True
+            self._drop_old_summary()
+            atexit.register(self._at_exit)
+
+    def v2_playbook_on_play_start(self, play: t.Any) -> None:
+        """Go on to the phase that the play belongs to."""
+        self._play = play
+        phase = play.get_vars().get("kubestead_phase")
+        self._record.enter(str(phase) if phase else None)
+
+    def v2_runner_on_start(self, host: t.Any, task: t.Any) -> None:
+        """Report what a host is at: each phase when it begins, then its present task from time to time."""
+        phase = self._record.phase
+        if phase is None:
+            return
+        name = host.get_name()
+        now = time.monotonic()
+        begins = self._phase_of.get(name) != phase
+        if begins:
+            self._phase_of[name] = phase
+        elif now < self._reported_at.get(name, 0.0) + self.get_option("interval"):
+            return
+        self._reported_at[name] = now
+        if self._mac(host) and self._may_report(host):
+            message = phase if begins else plain(task.get_name())
+            self._report(name, lifecycle.PROVISIONING, message, phase=phase, share=progress(phase))
+
+    def v2_runner_on_ok(self, result: t.Any) -> None:
+        """Count."""
+        self._count(_Result(result))
+
+    def v2_runner_on_skipped(self, result: t.Any) -> None:
+        """Count, where the module did the skipping."""
+        self._count(_Result(result))
+
+    def v2_runner_on_failed(self, result: t.Any, ignore_errors: bool = False) -> None:
+        """Count, and note the failure."""
+        known = _Result(result)
+        self._count(known)
+        if not ignore_errors:
+            software = failed_part(known.data).get("kubestead_failure") or known.data.get("kubestead_failure")
+            self._fail(known, SOFTWARE_UNREACHABLE if software == SOFTWARE_UNREACHABLE else PHASE_FAILED)
+
+    def v2_runner_on_unreachable(self, result: t.Any) -> None:
+        """Note the failure; it was no round trip."""
+        known = _Result(result)
+        if not known.task.ignore_unreachable:
+            self._fail(known, HOST_UNREACHABLE)
+
+    def v2_runner_item_on_ok(self, result: t.Any) -> None:
+        """Count."""
+        self._count(_Result(result), item=True)
+
+    def v2_runner_item_on_failed(self, result: t.Any) -> None:
+        """Count."""
+        self._count(_Result(result), item=True)
+
+    def v2_runner_item_on_skipped(self, result: t.Any) -> None:
+        """Count, where the module did the skipping."""
+        self._count(_Result(result), item=True)
+
+    def v2_runner_retry(self, result: t.Any) -> None:
+        """Count each attempt."""
+        self._count(_Result(result), item=True)
+
+    def v2_runner_on_async_poll(self, result: t.Any) -> None:
+        """Count each look at a task in the background."""
+        self._count(_Result(result), item=True)
+
+    def v2_playbook_on_stats(self, stats: t.Any) -> None:
+        """Sum up: last reports, round trips, summary."""
+        counts = {host: stats.summarize(host) for host in sorted(stats.processed)}
+        failed = {host for host, count in counts.items() if count["failures"] or count["unreachable"]}
+        failure = self._record.end(failed)
+        self._running = False
+        self._show_round_trips(counts)
+        self._settle(failed, failure)
+        hosts: HostCounts = {
+            host: {
+                "ok": count["ok"],
+                "changed": count["changed"],
+                "failed": count["failures"],
+                "unreachable": count["unreachable"],
+                "skipped": count["skipped"],
+                "round_trips": self._record.round_trips.get(host, 0),
+            }
+            for host, count in counts.items()
+        }
+        path = self.get_option("summary_file")
+        if path:
+            try:
+                write_summary(path, self._record.summary(self._playbook, hosts, failure))
+            except OSError as error:
+                self._display.warning(f"The run's summary could not be written to {path}: {error.strerror}")
+
+    # Round trips
+
+    def _count(self, result: _Result, item: bool = False) -> None:
+        task = result.task
+        if round_trips.on_controller(str(task.action)) or round_trips.skipped_before_connecting(result.data):
+            return
+        if not item and (task.loop is not None or task.loop_with):
+            return  # its items have been counted
+        self._record.count(str(task.delegate_to or result.host.get_name()))
+
+    def _show_round_trips(self, counts: t.Mapping[str, t.Any]) -> None:
+        if not self.get_option("show_round_trips") or not self._record.round_trips:
+            return
+        self._display.banner("ROUND TRIPS")
+        for host in sorted({*counts, *self._record.round_trips}):
+            self._display.display(f"{host:<26} : {self._record.round_trips.get(host, 0)}")
+        self._display.display("")
+
+    # Failures
+
+    def _fail(self, result: _Result, kind: str) -> None:
+        host = result.host.get_name()
+        failure = Failure(
+            kind=kind,
+            host=host,
+            phase=self._record.phase,
+            task=plain(result.task.get_name()),
+            message=failure_message(result.data),
+            rescuable=_rescuable(result.task),
+        )
+        self._record.failures.append(failure)
+        if not failure.rescuable and failure.phase is not None and self._mac(result.host):
+            self._phase_of[host] = failure.phase
+            if self._may_report(result.host):
+                self._report_failure(failure)
+
+    def _report_failure(self, failure: Failure) -> None:
+        phase = failure.phase or ""
+        self._report(
+            failure.host,
+            lifecycle.FAILED,
+            f"{phase}: {failure.task}",
+            phase=phase,
+            share=progress(phase),
+            error=failure.message,
+        )
+
+    # Reports
+
+    def _mac(self, host: t.Any) -> str:
+        name = host.get_name()
+        if name not in self._macs:
+            self._macs[name] = str(host.get_vars().get("machine_mac") or "")
+        return self._macs[name]
+
+    def _may_report(self, host: t.Any) -> bool:
+        """Decide once, with the variables of the first host in question, whether to report, and where."""
+        if self._reporting is None:
+            manager = self._play.get_variable_manager()
+            self.set_options(var_options=manager.get_vars(play=self._play, host=host))
+            self._reporting = bool(
+                self.get_option("api_url")
+                and self.get_option("api_token_file")
+                and not context.CLIARGS.get("check")
+            )
+            if self._reporting:
+                self._reporter = Reporter(self._connector())
+        return self._reporting
+
+    def _connector(self) -> t.Callable[[], StateApiClient]:
+        url, token_file, ca_file, timeout = (
+            self.get_option(name) for name in ("api_url", "api_token_file", "api_ca_file", "api_timeout")
+        )
+        run = uuid.uuid4().hex
+
+        def connect() -> StateApiClient:
+            return StateApiClient(url, read_token(token_file), timeout, ca_file, correlation_id=run)
+
+        return connect
+
+    def _report(
+        self,
+        host: str,
+        state: str,
+        message: str,
+        *,
+        phase: t.Optional[str],
+        share: t.Optional[int],
+        error: t.Optional[str] = None,
+        settle: bool = False,
+    ) -> None:
+        if self._reporter is not None:
+            self._reporter.add(Report(self._macs[host], state, phase, share, message, error, settle))
+
+    def _settle(self, failed: t.Collection[str], failure: t.Optional[Failure]) -> None:
+        """Report how each machine is left, and see the reports off."""
+        if self._reporter is None:
+            return
+        stopped = f"; the run ended when {failure.host} failed" if failure else ""
+        for host, phase in self._phase_of.items():
+            if not self._macs.get(host):
+                continue
+            if host in failed:
+                own = [one for one in self._record.failures if one.host == host]
+                if own and all(one.rescuable for one in own):
+                    self._report_failure(own[-1])
+            elif phase == RESET:
+                self._report(host, lifecycle.INSTALLED, "the cluster was taken away", phase=phase, share=0)
+            elif self._record.passed(VALIDATE):
+                self._report(host, lifecycle.READY, "ready", phase=phase, share=100)
+            else:
+                share = progress(phase, done=not failure)
+                message = f"{phase}{stopped or ' done'}"
+                self._report(host, lifecycle.PROVISIONING, message, phase=phase, share=share, settle=True)
+        self._reporter.flush(_FLUSH)
+        self._warn()
+
+    def _warn(self) -> None:
+        reporter = self._reporter
+        if reporter is None:
+            return
+        if reporter.refused:
+            share = f"{reporter.refused} of {reporter.sent + reporter.refused} reports"
+            self._display.warning(f"The State API refused {share}; the first: {reporter.first_refusal}")
+        if reporter.waiting:
+            reason = reporter.unreachable or "it is too slow"
+            self._display.warning(
+                f"{reporter.waiting} reports did not reach the State API ({reason}); the run is not affected."
+            )
+
+    # Beginning and end of the process
+
+    def _drop_old_summary(self) -> None:
+        """A run that is cut off leaves no summary, rather than that of the run before."""
+        path = self.get_option("summary_file")
+        if path:
+            try:
+                os.unlink(path)
+            except OSError:
+                return  # none there, or not to be written either: the end of the run says so
+
+    def _at_exit(self) -> None:
+        """The run was cut off: say so of each machine that was being worked on."""
+        if not self._running or self._reporter is None or os.getpid() != self._process:
+            return
+        failed = {failure.host for failure in self._record.failures if not failure.rescuable}
+        for host, phase in self._phase_of.items():
+            if self._macs.get(host) and host not in failed:
+                self._report(
+                    host,
+                    lifecycle.FAILED,
+                    f"{phase}: cut off",
+                    phase=phase,
+                    share=progress(phase),
+                    error="the run was cut off; run it again to go on",
+                )
+        self._reporter.flush(_FLUSH_AT_EXIT)
+
+
+def _rescuable(task: t.Any) -> bool:
+    """Tell whether a task stands in the first part of a block that has a rescue."""
+    inner, outer = task, getattr(task, "_parent", None)
+    while outer is not None:
+        if getattr(outer, "rescue", None):
+            uuids = {getattr(one, "_uuid", None) for one in outer.block}
+            if getattr(inner, "_uuid", None) in uuids:
+                return True
+        inner, outer = outer, getattr(outer, "_parent", None)
+    return False

@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: Kubestead contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The phases of a deployment, in their order."""
+
+from __future__ import annotations
+
+import typing as t
+
+PHASES: t.Tuple[str, ...] = ("state_api", "prepare", "control_plane", "join", "network", "validate")
+VALIDATE = "validate"  # the machine is ready when this has passed
+RESET = "reset"  # stands outside the order: it takes a cluster away
+
+
+def progress(phase: str, done: bool = False) -> t.Optional[int]:
+    """The share of phases behind a machine in `phase`, in percent; None for a phase outside the order."""
+    if phase not in PHASES:
+        return None
+    return (PHASES.index(phase) + int(done)) * 100 // len(PHASES)

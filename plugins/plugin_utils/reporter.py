@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: Kubestead contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Reports to the State API from a thread of its own, so that a run never waits for it."""
+
+from __future__ import annotations
+
+import collections
+import encodings.idna  # noqa: F401 - imported now: an import in the thread could meet a fork of Ansible's
+import threading
+import time
+import typing as t
+from dataclasses import dataclass, replace
+
+from ansible_collections.kubestead.homelab.plugins.module_utils import lifecycle
+from ansible_collections.kubestead.homelab.plugins.module_utils.state_api_client import (
+    StateApiClient,
+    StateApiError,
+    StateApiRefused,
+)
+
+_GATHER = 0.2  # seconds in which reports about one machine become one
+_BACKOFF = (0.5, 1.0, 2.0, 5.0)
+_FLUSH_RETRY = 0.25
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is to be reported of a machine.
+
+    `settle` says that a machine which was ready before the run, is so again.
+    """
+
+    mac: str
+    state: str
+    phase: t.Optional[str] = None
+    progress: t.Optional[int] = None
+    message: t.Optional[str] = None
+    error: t.Optional[str] = None
+    settle: bool = False
+
+
+class Reporter:
+    """A queue of reports and the thread that sends them, in order for each machine.
+
+    A report replaces a waiting one of the same state and phase. While the API cannot be reached the reports
+    wait; what it refuses is dropped and counted.
+    """
+
+    def __init__(self, connect: t.Callable[[], StateApiClient]) -> None:
+        """`connect` makes a client; it may raise StateApiError, and is then called again later."""
+        self._connect = connect
+        self._client: t.Optional[StateApiClient] = None
+        self._waiting: t.Dict[str, t.Deque[Report]] = {}
+        self._changed = threading.Condition()
+        self._busy = False
+        self._flushing = False
+        self._failures = 0  # in a row
+        self._ready_before: t.Optional[t.Set[str]] = None
+        self._thread: t.Optional[threading.Thread] = None
+        self.sent = 0
+        self.refused = 0
+        self.first_refusal = ""
+        self.unreachable = ""
+
+    def add(self, report: Report) -> None:
+        """Take a report; returns at once."""
+        with self._changed:
+            queue = self._waiting.setdefault(report.mac, collections.deque())
+            if queue and (queue[-1].state, queue[-1].phase) == (report.state, report.phase):
+                queue.pop()
+            queue.append(report)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="kubestead-state-api", daemon=True)
+                self._thread.start()
+            self._changed.notify_all()
+
+    def flush(self, seconds: float) -> bool:
+        """Send what is waiting, for at most so many seconds; tell whether nothing is left.
+
+        Where the API has never answered, one attempt more is all.
+        """
+        deadline = time.monotonic() + seconds
+        with self._changed:
+            if self._thread is None:
+                return True
+            self._flushing = True
+            failures = self._failures
+            self._changed.notify_all()
+            while self._waiting or self._busy:
+                rest = deadline - time.monotonic()
+                if rest <= 0 or (self.sent + self.refused == 0 and self._failures > failures):
+                    break
+                self._changed.wait(rest)
+            self._flushing = False
+            return not self._waiting
+
+    @property
+    def waiting(self) -> int:
+        """How many reports have not been sent."""
+        with self._changed:
+            return sum(len(queue) for queue in self._waiting.values())
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                while not self._waiting:
+                    self._changed.wait()
+                self._pause()
+            self._send_all()
+
+    def _pause(self) -> None:
+        """Wait for more reports to gather, or after a failure; a flush cuts it short. Needs the lock."""
+        delay = _BACKOFF[min(self._failures, len(_BACKOFF)) - 1] if self._failures else _GATHER
+        started = time.monotonic()
+        was_flushing = self._flushing
+        while True:
+            limit = delay if not self._flushing else (_FLUSH_RETRY if self._failures and was_flushing else 0)
+            rest = started + limit - time.monotonic()
+            if rest <= 0:
+                return
+            self._changed.wait(rest)
+
+    def _send_all(self) -> None:
+        while True:
+            with self._changed:
+                if not self._waiting:
+                    return
+                mac, queue = next(iter(self._waiting.items()))
+                report = queue.popleft()
+                if not queue:
+                    del self._waiting[mac]
+                self._busy = True
+            failure, refusal = self._send(report)
+            with self._changed:
+                self._busy = False
+                if failure:
+                    self._failures += 1
+                    self.unreachable = failure
+                    queue = self._waiting.setdefault(mac, collections.deque())
+                    if not queue or (queue[0].state, queue[0].phase) != (report.state, report.phase):
+                        queue.appendleft(report)
+                else:
+                    self._failures = 0
+                    self.sent += not refusal
+                    self.refused += bool(refusal)
+                    self.first_refusal = self.first_refusal or refusal
+                self._changed.notify_all()
+                if failure:
+                    return
+
+    def _send(self, report: Report) -> t.Tuple[str, str]:
+        """Send one report; return why it could not be sent, or why it was refused, or twice nothing."""
+        try:
+            if self._client is None:
+                self._client = self._connect()
+            if self._ready_before is None:
+                self._ready_before = self._ask_ready(self._client)
+            if report.settle and report.mac in self._ready_before:
+                report = replace(report, state=lifecycle.READY, progress=100)
+            self._client.report_state(
+                report.mac,
+                report.state,
+                phase=report.phase,
+                progress=report.progress,
+                message=report.message,
+                error=report.error,
+            )
+        except StateApiRefused as error:
+            return (str(error), "") if error.temporary else ("", str(error))
+        except StateApiError as error:
+            self._client = (
+                None  # the token's file, or the certificate, may be another one by the next attempt
+            )
+            return str(error), ""
+        return "", ""
+
+    @staticmethod
+    def _ask_ready(client: StateApiClient) -> t.Set[str]:
+        try:
+            states = client.states()
+        except StateApiRefused as error:
+            if error.temporary:
+                raise
+            return set()
+        return {
+            mac
+            for mac, known in (states.items() if isinstance(states, dict) else ())
+            if isinstance(known, dict) and known.get("state") == lifecycle.READY
+        }
