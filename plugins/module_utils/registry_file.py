@@ -131,10 +131,8 @@ def _parse_yaml(text: str, source: str) -> t.Tuple[t.Any, bool]:
     any_repeated = False
     base: t.Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-    class Loader(base):  # type: ignore[misc]
-        """Scalars as in YAML 1.2: for YAML 1.1, 52:54:00:12:34:56 is a number in base 60, `no` is false."""
-
-        yaml_implicit_resolvers: t.ClassVar[t.Dict[str, t.Any]] = {}
+    # Scalars as in YAML 1.2: for YAML 1.1, 52:54:00:12:34:56 is a number in base 60, and `no` is false.
+    loader_class: t.Any = type("Loader", (base,), {"yaml_implicit_resolvers": {}})
 
     def mapping(loader: t.Any, node: t.Any) -> t.Dict[str, t.Any]:
         nonlocal any_repeated
@@ -159,13 +157,15 @@ def _parse_yaml(text: str, source: str) -> t.Tuple[t.Any, bool]:
         ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
         ("merge", r"<<", "<"),
     ):
-        Loader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(f"^(?:{pattern})$"), list(first))
-    Loader.add_constructor("tag:yaml.org,2002:map", mapping)
-    Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.value))
-    Loader.add_constructor("tag:yaml.org,2002:float", lambda loader, node: float(node.value))
+        loader_class.add_implicit_resolver(
+            f"tag:yaml.org,2002:{tag}", re.compile(f"^(?:{pattern})$"), list(first)
+        )
+    loader_class.add_constructor("tag:yaml.org,2002:map", mapping)
+    loader_class.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.value))
+    loader_class.add_constructor("tag:yaml.org,2002:float", lambda loader, node: float(node.value))
 
     try:
-        return yaml.load(text, Loader=Loader), any_repeated  # noqa: S506 - derived from the safe loader
+        return yaml.load(text, Loader=loader_class), any_repeated  # noqa: S506 - derived from the safe loader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
