@@ -73,7 +73,9 @@ class Caches:
 
 
 def find() -> Go | None:
-    """The newest Go client on PATH or in the usual folders."""
+    """The Go client that ``KUBESTEAD_GO`` names, else the newest on PATH or in the usual folders."""
+    if chosen := os.environ.get("KUBESTEAD_GO"):
+        return _inspect(Path(chosen))
     candidates: list[Path] = []
     if on_path := shutil.which("go"):
         candidates.append(Path(on_path))
@@ -137,8 +139,8 @@ def refuse_without_checks(env: Mapping[str, str], modules: Iterable[str]) -> Non
     if problems:
         raise LacksError(
             f"Go's checks of what it downloads are switched off here: {'; '.join(problems)}. A bundle is "
-            "built with checks only: what comes from a proxy is compared with go.sum and with the public checksum "
-            "database. Unset that ('go env -u NAME', or the environment variable) and start again."
+            "built with checks only: what comes from a proxy is compared with go.sum and with the public "
+            "checksum database. Unset that ('go env -u NAME', or the environment variable) and start again."
         )
 
 

@@ -121,6 +121,6 @@ def reach(go: Go, module: str, version: str, seconds: float) -> None:
 def _unreachable(go: Go, reason: str) -> str:
     proxy = gotool.settings(go).get("GOPROXY", "")
     return (
-        f"The Go module proxy cannot be used from here: GOPROXY is {proxy!r}; {reason}. Set another ("
-        "'go env -w GOPROXY=…'; HTTPS_PROXY is honoured), or copy a finished bundle here and set KUBESTEAD_BUNDLE."
+        f"The Go module proxy cannot be used from here: GOPROXY is {proxy!r}; {reason}. Set another "
+        "('go env -w GOPROXY=…'; HTTPS_PROXY is honoured), or copy a finished bundle here (KUBESTEAD_BUNDLE)."
     )

@@ -46,8 +46,6 @@ class BundleHandler(BaseHTTPRequestHandler):
     """Answers GET and HEAD from ``self.site`` (of the server, unless a subclass says otherwise)."""
 
     protocol_version = "HTTP/1.1"
-    server_version = "kubestead-bundle"
-    sys_version = ""
     timeout = 75
     wbufsize = 1 << 16  # headers and a short body in one packet
 
@@ -69,6 +67,10 @@ class BundleHandler(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         """Answer with headers only."""
         self.respond(self._answer())
+
+    def version_string(self) -> str:
+        """What the header ``Server`` says."""
+        return "kubestead-bundle"
 
     def address_string(self) -> str:
         """The client's address; there is none on a Unix socket."""
