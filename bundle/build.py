@@ -31,6 +31,7 @@ class Options:
     keep_caches: bool = False
     wait: bool = True
     rebuild: tuple[str, ...] = ()
+    install: bool = False
 
 
 def build(catalogue: Catalogue, options: Options, tell: Callable[[str], None] = print) -> None:
@@ -93,6 +94,8 @@ class _Job:
         caches = None
         if todo:
             self.status.write(Status(BUILDING, "checking what is here"))
+            if self.options.install:
+                preflight.install_missing(self.tell)
             toolchain = preflight.prepare(self.minor, self.go, todo, self.folder, self.tell)
             caches = toolchain.caches
             done |= self._build(todo, toolchain)

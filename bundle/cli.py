@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 from pathlib import Path
@@ -18,7 +19,10 @@ from bundle.errors import DONE, FAILED, INTERRUPTED, NO_SOURCE, BundleError, Lac
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns the exit code."""
-    options = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    if words and words[0].startswith("-") and words[0] not in ("-h", "--help"):
+        words = ["build", *words]  # './deploy.sh bundle --from modules'
+    options = _parser().parse_args(words)
     signal.signal(signal.SIGTERM, _terminated)
     try:
         code: int = options.run(options)
@@ -40,6 +44,11 @@ def _tell(line: str) -> None:
     print(line, flush=True)
 
 
+def _path(text: str) -> Path:
+    """A path as the user means it: deploy.sh has changed the folder since they typed it."""
+    return Path(os.environ.get("KUBESTEAD_CALLED_FROM", "")) / Path(text).expanduser()
+
+
 def _build(options: argparse.Namespace) -> int:
     versions = catalogue.load()
     folder = options.output or places.bundle_dir()
@@ -52,6 +61,7 @@ def _build(options: argparse.Namespace) -> int:
             keep_caches=options.keep_caches,
             wait=not options.no_wait,
             rebuild=tuple(options.rebuild),
+            install=options.install_missing,
         ),
         _tell,
     )
@@ -125,8 +135,8 @@ def _probe(options: argparse.Namespace) -> int:
         _tell(json.dumps([source.as_dict() for source in found], indent=1))
     else:
         for source in found:
-            wait = "" if source.minutes is None else f" (about {source.minutes:.0f} min)"
-            _tell(f"{source.name:8} {'yes' if source.usable else 'no '}  {source.reason}{wait}")
+            wait = f" (about {source.minutes:.0f} min)" if source.minutes else ""
+            _tell(f"{source.name:8} {'yes' if source.available else 'no '}  {source.reason}{wait}")
     return DONE if probe.best(found) else NO_SOURCE
 
 
@@ -162,7 +172,7 @@ def _parser() -> argparse.ArgumentParser:
         "--bind", default="127.0.0.1", metavar="ADDRESS", help="address (default: %(default)s)"
     )
     command.add_argument("--port", type=int, default=8086, help="port (default: %(default)s)")
-    command.add_argument("--status", type=Path, metavar="FILE", help="the status file of a build under way")
+    command.add_argument("--status", type=_path, metavar="FILE", help="the status file of a build under way")
     command.set_defaults(run=_serve)
     _folder(command)
     command = commands.add_parser("verify", help="check every file, signature and reference")
@@ -184,5 +194,5 @@ def _parser() -> argparse.ArgumentParser:
 
 def _folder(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "folder", type=Path, nargs="?", metavar="DIR", help="the bundle's folder (default: KUBESTEAD_BUNDLE)"
+        "folder", type=_path, nargs="?", metavar="DIR", help="the bundle's folder (default: KUBESTEAD_BUNDLE)"
     )

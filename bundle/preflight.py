@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -48,6 +49,22 @@ def prepare(
     said = go.text if select == "local" and program == go.path else f"{go.text}, which fetches go{go_version}"
     tell(f"built with {go.path} ({said}); caches in {caches.modules.parent}")
     return Toolchain(go_version, program, select, caches)
+
+
+def install_missing(tell: Callable[[str], None]) -> None:
+    """Install the Debian packages without which nothing can be built, as root or by sudo."""
+    missing = gotool.missing_packages()
+    if not missing:
+        return
+    tell(f"installing Debian packages: {' '.join(missing)}")
+    before = [] if os.geteuid() == 0 else ["sudo", "--non-interactive"]
+    env = ["env", "DEBIAN_FRONTEND=noninteractive"]
+    install = ["apt-get", "install", "-qq", "--yes", "--no-install-recommends", *missing]
+    for command in (["apt-get", "update", "-qq"], install):
+        result = subprocess.run([*before, *env, *command], capture_output=True, text=True, check=False)
+    if result.returncode:
+        tail = "\n  ".join(result.stderr.strip().splitlines()[-6:])
+        raise LacksError(f"{' '.join(missing)} could not be installed by apt-get:\n  {tail}")
 
 
 def module_paths(programs: Iterable[Program], minor: str) -> list[str]:

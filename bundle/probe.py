@@ -30,9 +30,9 @@ class SourceStatus:
     """Whether a source can be used, why (not), and how long it takes to have the software from it."""
 
     name: str
-    usable: bool
+    available: bool
     reason: str
-    minutes: float | None = None
+    minutes: float = 0.0
     missing_packages: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, object]:
@@ -61,7 +61,7 @@ def probe_sources(
 
 def best(found: Iterable[SourceStatus]) -> SourceStatus | None:
     """The first source that can be used."""
-    return next((source for source in found if source.usable), None)
+    return next((source for source in found if source.available), None)
 
 
 def _public(urls: list[PublicUrl]) -> SourceStatus:
@@ -137,5 +137,5 @@ def _modules(known: catalogue.Catalogue, minor: str, folder: Path) -> SourceStat
 
 def _to_install(missing: tuple[str, ...], expected: float) -> SourceStatus:
     names = " ".join(missing)
-    usable = os.geteuid() == 0 or shutil.which("sudo") is not None
-    return SourceStatus(MODULES, usable, f"after 'apt-get install {names}'", expected, missing)
+    can = os.geteuid() == 0 or shutil.which("sudo") is not None
+    return SourceStatus(MODULES, can, f"after 'apt-get install {names}'", expected, missing)

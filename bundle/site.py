@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from bundle import oci, status
+from bundle import oci, places, status
 from bundle.oci import Layout
 
 STATIC = re.compile(r"^(apt/v\d+\.\d+/[\w.+~:/-]+|bin/[\w./-]+|manifest\.json|SHA256SUMS)$")
@@ -62,11 +62,11 @@ class Site:
         current = status.current(self.folder, self.status_file)
         if path == "status":
             return Answer(HTTPStatus.OK, json.dumps(current.as_dict()).encode() + b"\n", kind=JSON)
-        if current.state != status.READY:
+        if not (self.folder / places.MANIFEST).is_file():
             return _not_ready(current)
         found = self._find(path, parse_qs(parts.query).get("ns", [""])[0])
-        if found.status == HTTPStatus.NOT_FOUND and current.progress:
-            # A further minor is being built into a bundle that is complete for others.
+        if found.status == HTTPStatus.NOT_FOUND and current.state == status.BUILDING:
+            # A further minor is being built into a bundle that is complete without it.
             return text(
                 HTTPStatus.SERVICE_UNAVAILABLE, current.progress, **{"Retry-After": str(RETRY_SECONDS)}
             )
@@ -177,4 +177,4 @@ def _not_ready(current: status.Status) -> Answer:
         return text(HTTPStatus.SERVICE_UNAVAILABLE, message, **{"Retry-After": str(RETRY_SECONDS)})
     if current.state == status.FAILED:
         return text(HTTPStatus.INTERNAL_SERVER_ERROR, f"The bundle could not be built: {current.detail}")
-    return text(HTTPStatus.NOT_FOUND, current.detail)
+    return text(HTTPStatus.NOT_FOUND, current.detail or "There is no bundle here yet.")

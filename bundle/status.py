@@ -74,11 +74,16 @@ class StatusFile:
 
 
 def current(folder: Path, status_file: Path | None = None) -> Status:
-    """The state of a bundle folder: a complete bundle is ready, whatever else is being built into it."""
+    """The state of a bundle folder.
+
+    ``building`` while a build is under way, also one that adds to a bundle that is complete without it.
+    """
     said = StatusFile(status_file or folder / places.STATUS).read()
+    if said is not None and said.state == BUILDING:
+        return said
     if (folder / places.MANIFEST).is_file():
-        building = said is not None and said.state == BUILDING
-        return Status(READY, said.progress if said and building else "")
-    if said is not None and said.state in (BUILDING, FAILED):
+        last = f"the last build failed: {said.detail}" if said is not None and said.state == FAILED else ""
+        return Status(READY, "", last)
+    if said is not None and said.state == FAILED:
         return said
     return Status(ABSENT, "", f"no bundle in {folder}: make one with './deploy.sh bundle --from modules'")
