@@ -22,12 +22,27 @@ options:
     description: The packages that are wanted and their versions, without a revision.
     type: dict
     required: true
+  repository_file:
+    description: The file that tells apt of the repository.
+    type: path
+    required: true
+  repository_text:
+    description: What it should say.
+    type: str
+    required: true
+  key_file:
+    description: The key that signs the repository.
+    type: path
+    required: true
 """
 
 EXAMPLES = r"""
 - name: What is installed
   kubestead.homelab.kubernetes_packages_info:
     wanted: {kubeadm: 1.36.4, kubelet: 1.36.4, kubectl: 1.36.4}
+    repository_file: /etc/apt/sources.list.d/kubernetes.list
+    repository_text: "{{ lookup('ansible.builtin.template', 'kubernetes.list.j2') }}"
+    key_file: /etc/apt/keyrings/kubernetes.asc
   register: packages
 """
 
@@ -48,6 +63,10 @@ specs:
   type: list
   elements: str
   sample: [kubeadm=1.36.4-*]
+repository_ready:
+  description: Whether O(repository_file) says O(repository_text) and O(key_file) is there.
+  returned: always
+  type: bool
 free:
   description: Packages of O(wanted) that are not held.
   returned: always
@@ -74,6 +93,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubestead.homelab.plugins.module_utils import dpkg
+from ansible_collections.kubestead.homelab.plugins.module_utils.host import read_text
 
 MEMBER_FILES = ("/etc/kubernetes/kubelet.conf", "/etc/kubernetes/manifests/kube-apiserver.yaml")
 UNIT_FOLDERS = ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
@@ -90,7 +110,13 @@ def kubelet_unit() -> str:
 def main() -> None:
     """Read and tell."""
     module = AnsibleModule(
-        argument_spec={"wanted": {"type": "dict", "required": True}}, supports_check_mode=True
+        argument_spec={
+            "wanted": {"type": "dict", "required": True},
+            "repository_file": {"type": "path", "required": True},
+            "repository_text": {"type": "str", "required": True},
+            "key_file": {"type": "path", "required": True, "no_log": False},
+        },
+        supports_check_mode=True,
     )
     wanted = {name: str(version) for name, version in module.params["wanted"].items()}
     if not module.get_bin_path("dpkg-query"):
@@ -101,9 +127,12 @@ def main() -> None:
     version = (
         module.run_command([kubeadm, "version", "-o", "short"])[1].strip().lstrip("v") if kubeadm else ""
     )
+    told = read_text(Path(module.params["repository_file"]))
     module.exit_json(
         changed=False,
-        packages={name: {"version": package.version, "held": package.held} for name, package in have.items()},
+        packages={name: package._asdict() for name, package in have.items()},
+        repository_ready=told == module.params["repository_text"]
+        and Path(module.params["key_file"]).exists(),
         differing=[
             name
             for name, version in wanted.items()
