@@ -151,7 +151,9 @@ class Node:
         argv = [
             "systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--boot", f"--machine={self.name}",
             f"--directory={self.folder / 'root'}", f"--network-namespace-path=/run/netns/{self.namespace}",
-            "--capability=all", "--system-call-filter=@system-service @known", "--kill-signal=SIGRTMIN+4",
+            # The clock and the kernel's modules are this computer's: no node may change them.
+            "--capability=all", "--drop-capability=CAP_SYS_TIME,CAP_SYS_MODULE",
+            "--system-call-filter=@system-service @known", "--kill-signal=SIGRTMIN+4",
             *(f"--bind={device}" for device in devices),
             *(f"--bind={self.folder / 'data' / name}:/var/lib/{name}" for name in _OWN_DISK),
             "--resolv-conf=off", "--timezone=off", "--link-journal=no", "--console=read-only",
