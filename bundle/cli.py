@@ -152,16 +152,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--minor", metavar="X.Y", help="Kubernetes minor (default: the catalogue's)")
     command.add_argument(
-        "--output", type=Path, metavar="DIR", help="the bundle's folder (default: KUBESTEAD_BUNDLE)"
+        "--output", type=_path, metavar="DIR", help="the bundle's folder (default: KUBESTEAD_BUNDLE)"
     )
     command.add_argument(
-        "--status", type=Path, metavar="FILE", help="where progress is written for the server"
+        "--status", type=_path, metavar="FILE", help="where progress is written for the server"
     )
     command.add_argument(
         "--rebuild", action="append", default=[], metavar="PART", help="build this part anew"
     )
     command.add_argument(
         "--keep-caches", action="store_true", help="keep modules and compiled packages afterwards"
+    )
+    command.add_argument(
+        "--install-missing", action="store_true", help="install the Debian packages that building takes"
     )
     command.add_argument(
         "--no-wait", action="store_true", help="refuse, do not wait, when another build is running"
