@@ -124,11 +124,11 @@ def check_ip(value: t.Any, note: Note) -> str:
     if _ORDINARY_IPV4.fullmatch(text):
         return text  # the same answer as below, ten times faster
     try:
-        address = ipaddress.ip_address(text)
+        address = ipaddress.ip_address(text if "%" not in text else "")
     except ValueError:
         hint = " without the prefix length" if "/" in text else ""
         raise WrongValueError(f"an IPv4 or IPv6 address{hint}") from None
-    if address.is_multicast or address.is_unspecified or text == "255.255.255.255":
+    if address.is_multicast or address.is_unspecified or text.startswith("0.") or text == "255.255.255.255":
         raise WrongValueError("the address of one machine")
     return str(address)
 
