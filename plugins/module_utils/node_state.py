@@ -99,6 +99,8 @@ class Member:
 
     name: str
     ready: bool
+    #: what the node says of its readiness
+    message: str = ""
     version: str = ""
     addresses: list[str] = field(default_factory=list)
     control_plane: bool = False
@@ -245,11 +247,12 @@ def api_health(paths: Paths, port: int) -> tuple[dict[str, int], str]:
 def parse_node(item: t.Mapping[str, t.Any]) -> Member:
     """Read a Node object."""
     metadata, status = item.get("metadata", {}), item.get("status", {})
-    conditions = {c.get("type"): c.get("status") for c in status.get("conditions", [])}
+    ready: dict[str, str] = next((c for c in status.get("conditions", []) if c.get("type") == "Ready"), {})
     labels = metadata.get("labels") or {}
     return Member(
         name=str(metadata.get("name", "")),
-        ready=conditions.get("Ready") == "True",
+        ready=ready.get("status") == "True",
+        message=str(ready.get("message", "")),
         version=str(status.get("nodeInfo", {}).get("kubeletVersion", "")),
         addresses=[
             str(a.get("address")) for a in status.get("addresses", []) if a.get("type") == "InternalIP"
@@ -270,6 +273,16 @@ def cluster_view(paths: Paths, timeout: float = 5) -> ClusterView:
     record = client.request("/api/v1/namespaces/kube-system/configmaps/kubeadm-config")
     items = (nodes.json() or {}).get("items") or []
     return ClusterView(answers=True, recorded=record.ok, nodes=[parse_node(item) for item in items])
+
+
+def not_ready(view: ClusterView, names: t.Sequence[str]) -> list[str]:
+    """Say of each node in `names` that is not ready why."""
+    if not view.answers:
+        return [f"the API does not answer ({view.problem})"]
+    known = {node.name: node for node in view.nodes}
+    missing = [f"{name} is not in the cluster" for name in names if name not in known]
+    waiting = [known[name] for name in names if name in known and not known[name].ready]
+    return missing + [f"{node.name}: {node.message or 'it has not said anything yet'}" for node in waiting]
 
 
 def ask_membership(kubelet_conf: Path, name: str) -> tuple[bool | None, str]:
