@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from lab import commands as homelab
 from lab import cgroups, host
 from lab.errors import EXIT_FAILED, EXIT_INTERRUPTED, LabError
 from lab.lab import DEFAULT, Lab
@@ -30,7 +31,8 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument(
         "--kube-port", type=int, help="port of 127.0.0.1 for the Kubernetes API (lab `lab`: 16443)"
     )
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND")
+    homelab.register(commands)
 
     nodes = commands.add_parser("nodes", help="up NAME:OS:IP[:MAC]…, down [NAME…], list")
     actions = nodes.add_subparsers(dest="action", required=True)
@@ -63,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     try:
         lab = Lab(arguments.lab, say=_say, api_port=arguments.api_port, kube_port=arguments.kube_port)
-        return _COMMANDS[arguments.command](lab, arguments)
+        return {**_COMMANDS, **homelab.COMMANDS}[arguments.command or "up"](lab, arguments)
     except LabError as error:
         for problem in error.problems:
             print(f"error: {problem}", file=sys.stderr)

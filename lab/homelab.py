@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import json
-import shlex
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from kubestead.deploy import ExitCode, Outcome, run_playbook
 from kubestead.model.registry import Registry, RegistryError
-
-from lab import paths
-from lab.errors import InputError
-from lab.lab import Lab
+from lab import cgroups, paths
+from lab.errors import InputError, LabError
+from lab.lab import DEFAULT, Lab
+from lab.process import write_atomic
 from lab.software import Software, start_build
 from lab.spec import GATEWAY, NodeSpec, check_together
 
 INVENTORY = paths.checkout() / "inventory" / "lab"
-API_PORT, KUBERNETES_PORT = 18080, 16443
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class Homelab:
     lab: Lab
     machines: tuple[NodeSpec, ...]
     control_plane: str
+    server: NodeSpec
+    """The machine of the State API."""
 
     @classmethod
     def read(cls, lab: Lab, inventory: Path = INVENTORY) -> Homelab:
@@ -41,20 +43,22 @@ class Homelab:
             registry = Registry.load(inventory / "registry.json")
         except RegistryError as error:
             raise InputError(error.problems) from error
-        specs = [
+        static = yaml.safe_load((inventory / "servers.yml").read_text(encoding="utf-8"))
+        servers = [
+            NodeSpec(name, values["machine_os"], values["ansible_host"])
+            for name, values in static["pxe_server"]["hosts"].items()
+        ]
+        specs = servers + [
             NodeSpec(machine.hostname, machine.os or "debian-13", machine.ip or "", mac)
             for mac, machine in registry.machines.items()
         ]
-        servers = yaml.safe_load((inventory / "servers.yml").read_text(encoding="utf-8"))
-        for name, values in servers["pxe_server"]["hosts"].items():
-            specs.append(NodeSpec(name, values["machine_os"], values["ansible_host"]))
         check_together(specs)
         first = [m.hostname for m in registry.machines.values() if m.role == "control-plane"][:1]
         if not first:
             raise InputError(
                 f"{inventory / 'registry.json'}: no machine has the role control-plane; expected one"
             )
-        return cls(lab, tuple(specs), first[0])
+        return cls(lab, tuple(specs), first[0], servers[0])
 
     @property
     def folder(self) -> Path:
@@ -78,29 +82,31 @@ class Homelab:
     def play(self, playbook: str, software: Software, arguments: Sequence[str] = ()) -> Outcome:
         """Run one of our playbooks inside the lab's network."""
         variables = self.folder / "vars.json"
-        variables.write_text(json.dumps(self._variables(software), indent=2) + "\n", encoding="utf-8")
+        write_atomic(variables, json.dumps(self._variables(software), indent=2) + "\n")
         environment = {
             **self.lab.run_environment(),
             "ANSIBLE_LOG_PATH": str(self.folder / "ansible.log"),
-            "KUBESTEAD_API_URL": self._api_url(),
-            "KUBESTEAD_API_TOKEN_FILE": str(self.token_file),
+            **self.api_environment(),
         }
         return run_playbook(
             paths.checkout() / "playbooks" / f"{playbook}.yml",
             INVENTORY,
             ["--extra-vars", f"@{variables}", *arguments],
             environment,
-            prefix=self.lab.network_command(),
+            prefix=self.lab.network_argv([]),
         )
 
-    def _api_url(self) -> str:
-        servers = [spec for spec in self.machines if spec.name.endswith("-pxe")]
-        return f"http://{servers[0].ip}:8080"
+    def api_environment(self) -> dict[str, str]:
+        """Where the callback and the command line find the State API, inside the lab's network."""
+        return {
+            "KUBESTEAD_API_URL": f"http://{self.server.ip}:8080",
+            "KUBESTEAD_API_TOKEN_FILE": str(self.token_file),
+        }
 
     def _variables(self, software: Software) -> dict[str, Any]:
         """What is known only now; what every lab has is in the inventory."""
         return {
-            "lab_cgroup": self.lab.cgroup_version,
+            "lab_cgroup": 1 if cgroups.mode() is cgroups.Mode.BARE_V1 else 2,
             "lab_gateway": GATEWAY,
             "state_api_token_file": str(self.token_file),
             "state_api_cache": str(paths.cache()),
@@ -113,17 +119,20 @@ class Homelab:
         """Everything, from nothing to a cluster; what is there already is left as it is."""
         started = time.monotonic()
         print(f"Kubernetes software: {software.text}", flush=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         build = start_build(software, self.folder) if software.must_build else None
         try:
             self.lab.nodes_up(list(self.machines))
+            self.lab.gateway_start()
             print(f"The machines are up ({time.monotonic() - started:.0f} s).", flush=True)
             outcome = self.play("deploy", software)
         finally:
             if build is not None and build.poll() is None:
                 build.terminate()
+        seconds = time.monotonic() - started
         self._write_host_kubeconfig()
-        self._record(outcome, software, time.monotonic() - started)
-        print(self._farewell(outcome, software, time.monotonic() - started), flush=True)
+        self._record(outcome, software, seconds)
+        print(self._farewell(outcome, software, seconds), flush=True)
         return outcome.code
 
     def reset(self, software: Software) -> ExitCode:
@@ -132,15 +141,74 @@ class Homelab:
         if outcome.code == ExitCode.DONE:
             for path in (self.kubeconfig, self.host_kubeconfig):
                 path.unlink(missing_ok=True)
+        else:
+            print(f"✘ {outcome.message}", file=sys.stderr)
         return outcome.code
+
+    def kubectl(self, words: Sequence[str]) -> list[str]:
+        """The command that runs kubectl on the control plane."""
+        return self.lab.ssh_argv(
+            self.control_plane, ["kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf", *words]
+        )
+
+    def cluster_nodes(self) -> list[dict[str, Any]]:
+        """The cluster's nodes as Kubernetes sees them; empty when there is no cluster."""
+        try:
+            done = subprocess.run(
+                self.kubectl(["get", "nodes", "--output=json", "--request-timeout=5s"]),
+                check=False,
+                capture_output=True,
+                text=True,
+                timeout=30,
+            )
+        except (LabError, subprocess.TimeoutExpired):
+            return []
+        items = json.loads(done.stdout)["items"] if done.returncode == 0 else []
+        return [
+            {
+                "name": item["metadata"]["name"],
+                "ready": any(
+                    c["type"] == "Ready" and c["status"] == "True"
+                    for c in item["status"].get("conditions", [])
+                ),
+                "version": item["status"]["nodeInfo"]["kubeletVersion"],
+                "os": item["status"]["nodeInfo"]["osImage"],
+            }
+            for item in items
+        ]
+
+    def status(self) -> dict[str, Any]:
+        """Machines, cluster and the last run, as data."""
+        record = self.folder / "last-run.json"
+        return {
+            "lab": self.lab.name,
+            "exists": self.lab.exists(),
+            "machines": [
+                {"name": spec.name, "os": spec.os, "ip": spec.ip, "state": self._state(spec.name)}
+                for spec in self.machines
+            ],
+            "cluster": self.cluster_nodes() if self._state(self.control_plane) == "running" else [],
+            "kubeconfig": str(self.host_kubeconfig) if self.host_kubeconfig.exists() else None,
+            "state_api": {"url": self.host_api_url, "token_file": str(self.token_file)},
+            "last_run": json.loads(record.read_text(encoding="utf-8")) if record.exists() else None,
+        }
+
+    def _state(self, name: str) -> str:
+        node = self.lab.node(name)
+        return node.state() if node.folder.is_dir() else "absent"
+
+    @property
+    def host_api_url(self) -> str:
+        """The State API as this computer reaches it."""
+        return f"http://127.0.0.1:{self.lab.gateway.api_port or 8080}"
 
     def _write_host_kubeconfig(self) -> None:
         if not self.kubeconfig.exists():
             return
         config = yaml.safe_load(self.kubeconfig.read_text(encoding="utf-8"))
         for cluster in config["clusters"]:
-            cluster["cluster"]["server"] = f"https://127.0.0.1:{KUBERNETES_PORT}"
-        paths.write_private(self.host_kubeconfig, yaml.safe_dump(config))
+            cluster["cluster"]["server"] = f"https://127.0.0.1:{self.lab.gateway.kube_port or 6443}"
+        write_atomic(self.host_kubeconfig, yaml.safe_dump(config), 0o600)
 
     def _record(self, outcome: Outcome, software: Software, seconds: float) -> None:
         record = {
@@ -150,4 +218,37 @@ class Homelab:
             "message": outcome.message,
             **outcome.summary,
         }
-        (self.folder / "last-run.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        write_atomic(self.folder / "last-run.json", json.dumps(record, indent=2) + "\n")
+
+    def _farewell(self, outcome: Outcome, software: Software, seconds: float) -> str:
+        if outcome.code == ExitCode.NO_SOFTWARE:
+            return (
+                f"\n✘ The machines, the State API and the container runtime are ready ({seconds:.0f} s), but there is "
+                f"no Kubernetes software: {software.text}\n"
+                "  Give one of these, then run the same command again:\n"
+                "  - a way to the public repositories (a proxy: https_proxy),\n"
+                "  - a bundle's folder in KUBESTEAD_BUNDLE,\n"
+                "  - a Go module proxy (go env GOPROXY): ./deploy.sh bundle --from modules builds a bundle.\n"
+            )
+        if outcome.code != ExitCode.DONE:
+            return (
+                f"\n✘ {outcome.message or 'The run did not come to its end.'}\n"
+                f"  The whole log: {self.folder / 'ansible.log'}\n"
+                "  The same command goes on where this one stopped."
+            )
+        nodes = "\n".join(
+            f"  {node['name']:16} {'Ready' if node['ready'] else 'NotReady':9} {node['version']:10} {node['os']}"
+            for node in self.cluster_nodes()
+        )
+        command = "./deploy.sh lab"
+        if self.lab.name != DEFAULT:
+            command = f"{command} --lab {self.lab.name}"
+        return (
+            f"\n✔ The homelab is up ({seconds:.0f} s).\n{nodes}\n\n"
+            f"  kubeconfig   {self.host_kubeconfig}\n"
+            f"  State API    {self.host_api_url}  (token in {self.token_file})\n"
+            f"  look around  {command} kubectl get pods -A\n"
+            f"               {command} ssh {self.machines[-1].name}\n"
+            f"               {command} kubestead monitor --once\n"
+            f"  take down    {command} reset (the cluster), {command} down (everything)"
+        )

@@ -84,8 +84,11 @@ def missing_packages() -> list[str]:
     return sorted({package for name, package in _PROGRAMS.items() if not _has(name)})
 
 
-def problems(ports: tuple[Port, ...] = (), own_pid: int | None = None) -> list[str]:
-    """Return everything that stands in the way of a lab on this computer."""
+def problems(ports: tuple[Port, ...] = (), own_pid: int | None = None, *, installable: bool = False) -> list[str]:
+    """Return everything that stands in the way of a lab on this computer.
+
+    installable: packages that are missing are no problem: the caller installs them.
+    """
     found = []
     if os.geteuid():
         found.append(
@@ -93,7 +96,7 @@ def problems(ports: tuple[Port, ...] = (), own_pid: int | None = None) -> list[s
         )
     else:
         found += _privileges()
-    if packages := missing_packages():
+    if (packages := missing_packages()) and not installable:
         names = ", ".join(name for name in _PROGRAMS if not _has(name))
         found.append(f"missing on this computer: {names}; install with: apt-get install {' '.join(packages)}")
     found += cgroups.problems()

@@ -54,14 +54,14 @@ class Lab:
 
     # Before anything is changed
 
-    def problems(self) -> list[str]:
-        """Return everything that stands in the way."""
-        running = self.gateway.process()
-        return host.problems(self.gateway.ports(), running.pid if running else None)
+    def preflight(self, *, installable: bool = False) -> None:
+        """Refuse, with all problems at once, a computer that cannot carry the lab.
 
-    def preflight(self) -> None:
-        """Refuse, with all problems at once, a computer that cannot carry the lab."""
-        if found := self.problems():
+        installable: packages that are missing are no problem: the caller installs them.
+        """
+        running = self.gateway.process()
+        pid = running.pid if running else None
+        if found := host.problems(self.gateway.ports(), pid, installable=installable):
             raise HostError(found)
 
     def lock(self, *, wait: bool = False) -> AbstractContextManager[None]:
@@ -197,7 +197,7 @@ class Lab:
 
     def run_environment(self) -> dict[str, str]:
         """Return what ansible and ssh need to know in the lab."""
-        options = f"-F none -o UserKnownHostsFile={self.known_hosts} -o GlobalKnownHostsFile=/dev/null"
+        options = f"-F none -o StrictHostKeyChecking=yes -o UserKnownHostsFile={self.known_hosts} -o GlobalKnownHostsFile=/dev/null"
         return {
             "ANSIBLE_PRIVATE_KEY_FILE": str(self.private_key),
             "ANSIBLE_REMOTE_USER": "root",

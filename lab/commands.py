@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`./deploy.sh lab …`: the whole homelab. What works on single nodes is in __main__.py."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from bundle.errors import BundleError
+from lab import host
+from lab.errors import HostError, LabError
+from lab.homelab import Homelab
+from lab.lab import Lab
+from lab.software import Software, choose
+
+
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the commands to the command line."""
+    commands.add_parser("up", help="machines and cluster; what is there stays (also without a word)")
+    status = commands.add_parser("status", help="machines, cluster and the last run")
+    status.add_argument("--json", action="store_true")
+    commands.add_parser("reset", help="take the cluster down, keep the machines")
+    for name, about in (
+        ("kubectl", "kubectl in the lab's cluster"),
+        ("kubestead", "ask the lab's State API"),
+    ):
+        command = commands.add_parser(name, help=about, add_help=False)
+        command.add_argument("words", nargs=argparse.REMAINDER)
+
+
+def up(lab: Lab, arguments: argparse.Namespace) -> int:
+    """Everything, from nothing to a cluster."""
+    homelab = Homelab.read(lab)
+    with lab.lock(wait=arguments.wait):
+        lab.preflight(installable=True)
+        software = _software()
+        _install([*host.missing_packages(), *software.missing_packages])
+        lab.preflight()
+        return homelab.up(software)
+
+
+def _software() -> Software:
+    try:
+        return choose()
+    except BundleError as error:
+        raise LabError(error.problems) from error
+
+
+def _install(packages: list[str]) -> None:
+    """Install what this computer lacks, and say so."""
+    if not packages:
+        return
+    print(f"Installing Debian packages: {' '.join(packages)}", flush=True)
+    for words in (["update"], ["install", "--no-install-recommends", "--yes", *packages]):
+        done = subprocess.run(
+            ["apt-get", "-qq", *words],
+            check=False,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+        )
+        if done.returncode:
+            raise HostError(f"apt-get {words[0]} failed: {done.stderr.strip()[-600:]}")
+
+
+def reset(lab: Lab, arguments: argparse.Namespace) -> int:
+    """Take the cluster down, keep the machines."""
+    homelab = Homelab.read(lab)
+    if not lab.exists():
+        print("There is no lab: nothing to reset.")
+        return 0
+    with lab.lock(wait=arguments.wait):
+        lab.nodes_up(list(homelab.machines))
+        lab.gateway_start()
+        return homelab.reset(_software())
+
+
+def status(lab: Lab, arguments: argparse.Namespace) -> int:
+    """Show machines, cluster and the last run; end with the last run's exit code."""
+    found = Homelab.read(lab).status()
+    last = found["last_run"] or {}
+    if arguments.json:
+        print(json.dumps(found, indent=2))
+        return int(last.get("exit_code", 0))
+    if not found["exists"]:
+        print(f"Lab {lab.name} is not there. ./deploy.sh lab makes it.")
+        return 0
+    ready = {node["name"]: node for node in found["cluster"]}
+    for machine in found["machines"]:
+        node = ready.get(machine["name"])
+        word = "" if node is None else f"{'Ready' if node['ready'] else 'NotReady'} {node['version']}"
+        print(f"{machine['name']:16} {machine['os']:10} {machine['ip']:12} {machine['state']:10} {word}")
+    if last:
+        ended = "done" if last["exit_code"] == 0 else last["message"] or f"exit code {last['exit_code']}"
+        print(f"last run: {ended}, {last['seconds']} s, software from {last['software']}")
+    if found["kubeconfig"]:
+        print(f"kubeconfig: {found['kubeconfig']}")
+    return int(last.get("exit_code", 0))
+
+
+def kubectl(lab: Lab, arguments: argparse.Namespace) -> int:
+    """Become kubectl on the control plane."""
+    argv = Homelab.read(lab).kubectl(arguments.words)
+    os.execvp(argv[0], argv)
+
+
+def kubestead(lab: Lab, arguments: argparse.Namespace) -> int:
+    """Become the command `kubestead`, pointed at the lab's State API."""
+    homelab = Homelab.read(lab)
+    program = str(Path(sys.executable).with_name("kubestead"))
+    argv = lab.network_argv([program, *arguments.words])
+    os.execvpe(argv[0], argv, {**os.environ, **homelab.api_environment()})
+
+
+COMMANDS = {"up": up, "reset": reset, "status": status, "kubectl": kubectl, "kubestead": kubestead}

@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The whole, as its user meets it: `./deploy.sh lab`, twice, interrupted, reset, and without Kubernetes software.
+
+The tests of this file are one story and run in order.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bundle import catalogue
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+LAB_HOME = Path(os.environ.get("KUBESTEAD_LAB_HOME", "/var/lib/kubestead"))
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")
+
+# The limits that the second run is held to: seconds, and trips to the busiest machine.
+SECOND_RUN_SECONDS = 30
+SECOND_RUN_TRIPS = 30
+
+
+class Homelab:
+    """`./deploy.sh lab` for a lab of the tests' own."""
+
+    def __init__(self, name: str, **environment: str) -> None:
+        self.name, self.environment = name, environment
+        self.folder = LAB_HOME / name
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            ["./deploy.sh", "lab", "--lab", self.name, *words],
+            cwd=CHECKOUT,
+            env={**os.environ, **self.environment},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def __call__(self, *words: str, expect: int | None = 0) -> str:
+        process = self.start(*words)
+        output, _ = process.communicate(timeout=2400)
+        if expect is not None:
+            assert process.returncode == expect, output[-6000:]
+        return output
+
+    def status(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self("status", "--json", expect=None))
+        return found
+
+    def last_run(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.folder / "last-run.json").read_text())
+        return found
+
+    def kubectl(self, *words: str, expect: int | None = 0) -> str:
+        return self("kubectl", *words, expect=expect)
+
+
+def leftovers(name: str) -> list[str]:
+    """What of a lab can still be seen on this computer."""
+    found = [line for line in Path("/proc/self/mounts").read_text().splitlines() if f"/{name}/nodes" in line]
+    found += [str(path) for path in Path("/run/netns").glob(f"ks-{name}*")]
+    found += [str(path) for path in Path("/sys/fs/cgroup").glob(f"*/ks-{name}[.]*")]
+    found += [str(path) for path in [LAB_HOME / name] if path.exists()]
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if any(word.startswith(f"{LAB_HOME / name}/".encode()) for word in words):
+            found.append(f"process {path.parent.name}: {b' '.join(words).decode(errors='replace')}")
+    return found
+
+
+@pytest.fixture(scope="module")
+def homelab() -> Iterator[Homelab]:
+    lab = Homelab("e2e")
+    lab("down")
+    yield lab
+    lab("down")
+
+
+@pytest.fixture(scope="module")
+def deployed(homelab: Homelab) -> Homelab:
+    output = homelab("up")
+    assert "The homelab is up" in output
+    return homelab
+
+
+def changes(run: dict[str, Any]) -> dict[str, int]:
+    return {host: counts["changed"] for host, counts in run["hosts"].items() if counts["changed"]}
+
+
+def test_a_cluster_of_debian_12_and_13_comes_up(deployed: Homelab) -> None:
+    status = deployed.status()
+    assert [node["ready"] for node in status["cluster"]] == [True, True]
+    systems = " ".join(node["os"] for node in status["cluster"])
+    assert "GNU/Linux 12" in systems
+    assert "GNU/Linux 13" in systems
+    assert status["last_run"]["exit_code"] == 0
+
+
+def test_the_state_api_heard_of_every_phase(deployed: Homelab) -> None:
+    states = json.loads(deployed("kubestead", "machines", "status", "--json"))
+    text = json.dumps(states)
+    for host in ("lab-cp-1", "lab-worker-1"):
+        assert host in text
+    assert text.count('"ready"') >= 2
+    phases = [phase["name"] for phase in deployed.last_run()["phases"]]
+    assert phases == ["state_api", "prepare", "control_plane", "join", "network", "validate"]
+
+
+def test_the_second_run_changes_nothing_and_is_quick(deployed: Homelab) -> None:
+    started = time.monotonic()
+    deployed("up")
+    seconds = time.monotonic() - started
+    run = deployed.last_run()
+    assert changes(run) == {}
+    trips = {host: counts["round_trips"] for host, counts in run["hosts"].items()}
+    print(f"second run: {seconds:.0f} s, round trips {trips}")
+    assert max(trips.values()) <= SECOND_RUN_TRIPS
+    if os.getloadavg()[0] < 2 * (os.cpu_count() or 1):
+        assert seconds < SECOND_RUN_SECONDS
+
+
+POD = """
+apiVersion: v1
+kind: Pod
+metadata: {{name: {name}, labels: {{app: {name}}}}}
+spec:
+  nodeName: {node}
+  terminationGracePeriodSeconds: 0
+  tolerations: [{{operator: Exists}}]
+  containers:
+    - name: main
+      image: {image}
+      command: {command}
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: {name}}}
+spec:
+  selector: {{app: {name}}}
+  ports: [{{port: 80, targetPort: 8080}}]
+"""
+
+
+def test_pods_reach_each_other_across_nodes_and_by_name(deployed: Homelab) -> None:
+    known = catalogue.load()
+    versions = known.versions(known.default_minor)
+    busybox = f"{known.library_images}/busybox:{versions.busybox}"
+    serve = json.dumps(
+        ["sh", "-c", "mkdir /www && hostname > /www/index.html && exec httpd -f -p 8080 -h /www"]
+    )
+    manifest = "---".join(
+        POD.format(name=name, node=node, image=busybox, command=serve)
+        for name, node in (("near", "lab-cp-1"), ("far", "lab-worker-1"))
+    )
+    applied = subprocess.run(
+        ["./deploy.sh", "lab", "--lab", deployed.name, "kubectl", "apply", "-f", "-"],
+        cwd=CHECKOUT, input=manifest, text=True, capture_output=True, check=False,
+    )  # fmt: skip
+    assert applied.returncode == 0, applied.stderr
+    try:
+        deployed.kubectl("wait", "--for=condition=Ready", "pod/near", "pod/far", "--timeout=120s")
+        for source, target in (("near", "far"), ("far", "near")):
+            address = deployed.kubectl("get", "pod", target, "-o", "jsonpath={.status.podIP}").strip()
+            assert (
+                deployed.kubectl("exec", source, "--", "wget", "-qO-", f"http://{address}:8080/").strip()
+                == target
+            )
+            service = deployed.kubectl("get", "service", target, "-o", "jsonpath={.spec.clusterIP}").strip()
+            answer = deployed.kubectl("exec", source, "--", "nslookup", f"{target}.default.svc.cluster.local")
+            assert service in answer
+            assert (
+                deployed.kubectl("exec", source, "--", "wget", "-qO-", f"http://{service}/").strip() == target
+            )
+    finally:
+        deployed.kubectl("delete", "pod,service", "near", "far", "--wait=true", expect=None)
+
+
+def test_reset_takes_the_cluster_down_and_is_idempotent(deployed: Homelab) -> None:
+    deployed("reset")
+    status = deployed.status()
+    assert status["cluster"] == []
+    assert [machine["state"] for machine in status["machines"]] == ["running"] * 3
+    again = deployed("reset")
+    assert "changed=0" in again
+    assert not [line for line in again.splitlines() if "changed=" in line and "changed=0" not in line]
+
+
+def wait_for_process(pattern: str, seconds: float) -> None:
+    """Until a process with these words on its command line runs."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                if pattern in path.read_bytes().replace(b"\0", b" ").decode(errors="replace"):
+                    return
+            except OSError:
+                continue
+        time.sleep(0.1)
+    raise AssertionError(f"no process {pattern!r} within {seconds} s")
+
+
+def test_a_run_that_was_killed_is_finished_by_the_plain_command(deployed: Homelab) -> None:
+    process = deployed.start("up")
+    wait_for_process("kubeadm init", 300)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    deployed("up")
+    assert [node["ready"] for node in deployed.status()["cluster"]] == [True, True]
+
+
+def test_down_leaves_nothing(deployed: Homelab) -> None:
+    deployed("down")
+    assert leftovers("e2e") == []
+    deployed("down")
+
+
+def test_without_kubernetes_software_everything_before_it_is_done(tmp_path: Path) -> None:
+    dead = "http://127.0.0.1:9"
+    lab = Homelab(
+        "e2e-none",
+        KUBESTEAD_BUNDLE=str(tmp_path / "none"),
+        GOPROXY="off",
+        HTTPS_PROXY=dead,
+        https_proxy=dead,
+    )
+    try:
+        output = lab("up", expect=4)
+        assert "KUBESTEAD_BUNDLE" in output
+        assert "there is no Kubernetes software" in output
+        assert lab.last_run()["failure"]["kind"] == "software_unreachable"
+        for node in ("lab-cp-1", "lab-worker-1"):
+            assert "ok" in lab("ssh", node, "ctr plugins ls | grep 'io.containerd.grpc.v1.*cri'")
+            lab("ssh", node, "test ! -e /usr/bin/kubeadm")
+        assert "ready" in lab("ssh", "lab-pxe", "systemctl is-active machine-state-api && echo ready")
+    finally:
+        lab("down")
+    assert leftovers("e2e-none") == []
