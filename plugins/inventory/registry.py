@@ -113,7 +113,9 @@ def groups_of(machine: Machine) -> t.List[str]:
 
 def variables_of(machine: Machine) -> t.Dict[str, t.Any]:
     """The host variables of a machine."""
-    variables = {f"machine_{key}": value for key, value in machine.extra.items() if key.isidentifier()}
+    variables = {
+        f"machine_{key}": make_unsafe(value) for key, value in machine.extra.items() if key.isidentifier()
+    }
     for name in FIELDS:
         value = getattr(machine, name)
         if name in _ALWAYS or value not in _NOTHING:

@@ -64,7 +64,7 @@ def test_all_problems_at_once() -> None:
     text = """{
       "52:54:00:77:00:11": {"hostname": "lab-1", "role": "control_plane", "architecture": "amd64",
                             "ip": "10.0.0.1"},
-      "52-54-00-77-00-11": {"hostname": "lab-2", "role": "worker", "architecture": "amd64", 
+      "52-54-00-77-00-11": {"hostname": "lab-2", "role": "worker", "architecture": "amd64",
                             "ip": "10.0.0.300"},
       "52:54:00:77:00": {"hostname": "lab_3", "role": "worker", "architecture": "amd64"},
       "52:54:00:77:00:21": {"hostname": "lab-1", "role": "worker", "architecture": "amd64", "ip": "10.0.0.1",
@@ -146,7 +146,7 @@ def test_remarks() -> None:
         {
             CP: machine("Lab-1", os="ubuntu-20.04", feature=["gpu"]),
             "01:00:5e:00:00:01": machine("lab-2", rack="a"),
-            WORKER: machine("lab-3", rack="b", token_of_bmc="x"),
+            WORKER: machine("lab-3", rack="b", **{"bmc-token": "x"}),
         },
         "m.json",
     )
@@ -156,7 +156,7 @@ def test_remarks() -> None:
         "m.json: 01:00:5e:00:00:01: is a multicast address, which no network card has",
         f"m.json: {CP}: the key feature is not known (did you mean features?); it is kept.",
         "m.json: 01:00:5e:00:00:01 and 1 more: the key rack is not known; it is kept.",
-        f"m.json: {WORKER}: the key token_of_bmc is not known; it is kept. A registry is no place for secrets.",
+        f"m.json: {WORKER}: the key bmc-token is not known; it is kept. A registry is no place for secrets.",
     )
     assert registry.machines[CP].os == "ubuntu-24.04"
     assert registry.machines[WORKER].extra["rack"] == "b"
