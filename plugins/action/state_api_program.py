@@ -21,7 +21,7 @@ from ansible_collections.kubestead.homelab.plugins.module_utils.program_bundle i
 SOURCE = Path(__file__).resolve().parents[2]
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(ActionBase):
     """Asks the host what it has, and sends it what it lacks."""
 
     TRANSFERS_FILES = True

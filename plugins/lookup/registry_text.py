@@ -50,7 +50,7 @@ from ansible_collections.kubestead.homelab.plugins.module_utils.registry_file im
 )
 
 
-class LookupModule(LookupBase):  # type: ignore[misc]
+class LookupModule(LookupBase):
     """Reads and checks registries."""
 
     def run(

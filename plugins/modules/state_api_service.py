@@ -14,7 +14,7 @@ description:
   - Enables and starts the unit, and starts it anew where the process that runs is not the one that the unit
     file and the token file ask for. So a run that was interrupted between the two is finished by the next.
   - Waits for C(/healthz), then reads C(/api/states) with the token. All of it in one round trip.
-  - The unit file holds a line C(Environment=KUBESTEAD_UNIT_REVISION=…) that differs whenever the unit does.
+  - The unit file sets C(KUBESTEAD_UNIT_REVISION), which differs whenever the unit does.
 extends_documentation_fragment:
   - kubestead.homelab.attributes
   - kubestead.homelab.attributes.changes
@@ -23,10 +23,10 @@ options:
     description: The unit's name.
     type: str
     default: machine-state-api.service
-  unit_file:
-    description: The unit's file.
-    type: path
-    default: /etc/systemd/system/machine-state-api.service
+  revision:
+    description: What the process that runs must have in its environment as C(KUBESTEAD_UNIT_REVISION).
+    type: str
+    required: true
   url:
     description: Where the API answers on this host.
     type: str
@@ -44,6 +44,7 @@ options:
 EXAMPLES = r"""
 - name: The State API answers
   kubestead.homelab.state_api_service:
+    revision: "{{ unit | hash('sha256') }}"
 """
 
 RETURN = r"""
@@ -101,21 +102,21 @@ class Service:
         """What has to be done before the unit runs as its file says."""
         if not self.module.get_bin_path("systemctl"):
             self.fail("The State API runs under systemd, which this host does not have.")
-        names = "LoadState,ActiveState,MainPID,UnitFileState,NeedDaemonReload"
+        names = "ActiveState,MainPID,UnitFileState,NeedDaemonReload"
         _code, out, _err = self.module.run_command(
             ["systemctl", "show", self.unit, f"--property={names}"], check_rc=True
         )
         shown = dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
         actions = []
-        if shown.get("NeedDaemonReload") == "yes" or shown.get("LoadState") == "not-found":
-            actions.append("daemon-reload")
         if shown.get("UnitFileState") != "enabled":
             actions.append("enable")
         if shown.get("ActiveState") != "active":
             actions.append("start")
-        elif self._runs(shown.get("MainPID", "0")) != self._wanted():
+        elif self._runs(shown.get("MainPID", "0")) != self.module.params["revision"]:
             actions.append("restart")
-        return actions
+        # systemd tells by the file's time whether it has read it, which a clock that was set back belies.
+        reload_first = actions or shown.get("NeedDaemonReload") == "yes"
+        return ["daemon-reload", *actions] if reload_first else []
 
     def act(self, actions: "list[str]") -> None:
         """Do, or in check mode note, what is needed."""
@@ -159,10 +160,6 @@ class Service:
         said = f"\nIts last lines:\n{out.strip()}" if out.strip() else ""
         self.module.fail_json(msg=f"{message}{said}", actions=self.actions)
 
-    def _wanted(self) -> str:
-        text = Path(self.module.params["unit_file"]).read_text(encoding="utf-8")
-        return next((line.rpartition(REVISION)[2] for line in text.splitlines() if REVISION in line), "")
-
     def _runs(self, pid: str) -> str:
         try:
             entries = Path("/proc", pid, "environ").read_bytes().decode(errors="replace").split("\0")
@@ -176,7 +173,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "unit": {"type": "str", "default": "machine-state-api.service"},
-            "unit_file": {"type": "path", "default": "/etc/systemd/system/machine-state-api.service"},
+            "revision": {"type": "str", "required": True},
             "url": {"type": "str", "default": "http://127.0.0.1:8080"},
             "token_file": {"type": "path", "default": "/etc/kubestead/state-api.token", "no_log": False},
             "timeout": {"type": "int", "default": 60},
@@ -202,7 +199,7 @@ def main() -> None:
     if module._diff and service.actions:
         result["diff"] = {
             "before": "",
-            "after": "".join(f"{action} {service.unit}\n" for action in service.actions),
+            "after": f"{', '.join(service.actions)}\n",
         }
     module.exit_json(**result)
 

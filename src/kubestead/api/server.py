@@ -100,7 +100,7 @@ def _listen(bind: str, port: int) -> socket.socket:
 
 def _why_not_listening(error: OSError, bind: str, port: int) -> str:
     advice = {
-        errno.EADDRINUSE: f"it is taken (`ss -ltnp sport = :{port}` shows by what): stop that or choose --port",
+        errno.EADDRINUSE: f"taken (`ss -ltnp sport = :{port}` shows by what): stop it or choose --port",
         errno.EADDRNOTAVAIL: "this computer does not have that address: choose --bind",
         errno.EACCES: "ports below 1024 need the capability CAP_NET_BIND_SERVICE: choose --port",
     }

@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(int(ExitCode.INTERRUPTED))
     except BrokenPipeError:
         # Whoever reads our output has seen enough; nothing more may be written, not even at the end.
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         sys.exit(int(ExitCode.DONE))
 
 

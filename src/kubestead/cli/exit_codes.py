@@ -5,7 +5,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """0 and 2 are what every program means by them; 3 is as in deploy.sh: something around this command lacks."""
+    """0 and 2 are what every program means by them; 3 is as in deploy.sh: something is missing around us."""
 
     DONE = 0
     REFUSED = 1

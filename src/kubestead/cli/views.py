@@ -33,8 +33,8 @@ def machine_table(states: States, now: datetime | None = None) -> Table:
     for mac, machine in states.items():
         progress = machine["progress"]
         table.add_row(
-            machine["hostname"] or "–",
-            machine["role"] or "–",
+            machine["hostname"] or "-",
+            machine["role"] or "-",
             _state(machine),
             machine["phase"] or "",
             "" if progress is None else str(progress),
@@ -50,13 +50,13 @@ def one_machine(mac: str, machine: Mapping[str, Any], now: datetime | None = Non
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(ratio=1)
-    table.add_row("hostname", machine["hostname"] or "– (not in the registry)")
+    table.add_row("hostname", machine["hostname"] or "- (not in the registry)")
     table.add_row("MAC", mac)
-    table.add_row("role", machine["role"] or "–")
+    table.add_row("role", machine["role"] or "-")
     table.add_row("state", _state(machine))
-    table.add_row("phase", machine["phase"] or "–")
-    table.add_row("progress", "–" if machine["progress"] is None else f"{machine['progress']} %")
-    table.add_row("message", Text(machine["message"] or "–"))
+    table.add_row("phase", machine["phase"] or "-")
+    table.add_row("progress", "-" if machine["progress"] is None else f"{machine['progress']} %")
+    table.add_row("message", Text(machine["message"] or "-"))
     table.add_row("reported", f"{machine['updated_at'] or ''} ({age(machine['updated_at'], now)})".strip())
     for feature, status in machine["features"].items():
         table.add_row(f"feature {feature}", Text(status))
