@@ -8,12 +8,13 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from lab import commands as homelab
 from lab import cgroups, host
-from lab.errors import EXIT_FAILED, EXIT_INTERRUPTED, LabError
+from lab import commands as homelab
+from lab.errors import EXIT_FAILED, EXIT_INTERRUPTED, InputError, LabError
 from lab.lab import DEFAULT, Lab
-from lab.spec import NodeSpec, check_together
+from lab.spec import NodeSpec, check_together, read_platforms
 
 
 def parser() -> argparse.ArgumentParser:
@@ -37,7 +38,8 @@ def parser() -> argparse.ArgumentParser:
     nodes = commands.add_parser("nodes", help="up NAME:OS:IP[:MAC]…, down [NAME…], list")
     actions = nodes.add_subparsers(dest="action", required=True)
     up = actions.add_parser("up", help="make and boot nodes, wait until they answer")
-    up.add_argument("specs", nargs="+", metavar="NAME:OS:IP[:MAC]")
+    up.add_argument("specs", nargs="*", metavar="NAME:OS:IP[:MAC]")
+    up.add_argument("--platforms", type=Path, metavar="FILE", help="take the nodes from a molecule.yml")
     down = actions.add_parser("down", help="remove nodes; without names the whole lab")
     down.add_argument("names", nargs="*", metavar="NAME")
     listing = actions.add_parser("list", help="show nodes")
@@ -84,6 +86,10 @@ def _nodes(lab: Lab, arguments: argparse.Namespace) -> int:
         return _list(lab, arguments.json)
     if arguments.action == "up":
         specs = [NodeSpec.parse(text) for text in arguments.specs]
+        if arguments.platforms:
+            specs += read_platforms(arguments.platforms)
+        if not specs:
+            raise InputError("no nodes are named; expected NAME:OS:IP[:MAC] or --platforms FILE")
         check_together(specs)
         lab.preflight()
         with lab.lock(wait=arguments.wait):
@@ -122,12 +128,12 @@ def _node(lab: Lab, arguments: argparse.Namespace) -> int:
 
 def _ssh(lab: Lab, arguments: argparse.Namespace) -> int:
     argv = lab.ssh_argv(arguments.name, _plain(arguments.remote))
-    os.execvp(argv[0], argv)  # noqa: S606
+    os.execvp(argv[0], argv)
 
 
 def _run(lab: Lab, arguments: argparse.Namespace) -> int:
     argv = lab.network_argv(_plain(arguments.argv) or [os.environ.get("SHELL", "/bin/sh")])
-    os.execvpe(argv[0], argv, {**os.environ, **lab.run_environment()})  # noqa: S606
+    os.execvpe(argv[0], argv, {**os.environ, **lab.run_environment()})
 
 
 def _plain(argv: list[str]) -> list[str]:

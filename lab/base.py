@@ -38,6 +38,14 @@ def path_of(os_name: str) -> Path:
     return paths.cache() / "bases" / f"{os_name}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
 
 
+def made(folder: Path) -> int | None:
+    """Return when a base was made: what tells it from another in the same place. None when there is none."""
+    try:
+        return (folder / "etc/machine-id").stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
+
+
 def missing(os_names: Iterable[str]) -> list[str]:
     """Return the operating systems whose base has yet to be made."""
     return sorted({name for name in os_names if not path_of(name).is_dir()})

@@ -84,7 +84,9 @@ def missing_packages() -> list[str]:
     return sorted({package for name, package in _PROGRAMS.items() if not _has(name)})
 
 
-def problems(ports: tuple[Port, ...] = (), own_pid: int | None = None, *, installable: bool = False) -> list[str]:
+def problems(
+    ports: tuple[Port, ...] = (), own_pid: int | None = None, *, installable: bool = False
+) -> list[str]:
     """Return everything that stands in the way of a lab on this computer.
 
     installable: packages that are missing are no problem: the caller installs them.

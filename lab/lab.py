@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -51,6 +52,7 @@ class Lab:
         self.gateway = Gateway(name, self.folder, api_port=api_port, kube_port=kube_port)
         self.private_key = self.folder / "id_ed25519"
         self.known_hosts = self.folder / "known_hosts"
+        self.ssh_config = self.folder / "ssh_config"
 
     # Before anything is changed
 
@@ -112,11 +114,7 @@ class Lab:
         def make(spec: NodeSpec) -> str | None:
             node = self.node(spec.name)
             node.make(spec, key)
-            if (
-                node.running()
-                and network.exists(node.namespace)
-                and network.answers(self.namespace, spec.ip, 22)
-            ):
+            if node.running() and network.answers(self.namespace, spec.ip, 22):
                 return None
             node.start()
             return spec.name
@@ -197,7 +195,10 @@ class Lab:
 
     def run_environment(self) -> dict[str, str]:
         """Return what ansible and ssh need to know in the lab."""
-        options = f"-F none -o StrictHostKeyChecking=yes -o UserKnownHostsFile={self.known_hosts} -o GlobalKnownHostsFile=/dev/null"
+        options = (
+            f"-F none -o StrictHostKeyChecking=yes -o UserKnownHostsFile={self.known_hosts} "
+            "-o GlobalKnownHostsFile=/dev/null"
+        )
         return {
             "ANSIBLE_PRIVATE_KEY_FILE": str(self.private_key),
             "ANSIBLE_REMOTE_USER": "root",
@@ -241,10 +242,7 @@ class Lab:
     def ssh_argv(self, name: str, command: Sequence[str] = ()) -> list[str]:
         """Return the command that opens a shell on a node, or runs something there."""
         node = self._known(name)
-        spec = node.spec
-        return self.network_argv(
-            ["ssh", "-F", str(self.folder / "ssh_config"), spec.name if spec else name, *_remote(command)]
-        )
+        return ["ssh", "-F", str(self.ssh_config), node.name, *_remote(command)]
 
     def ssh(self, name: str, command: Sequence[str], timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """Run a command on a node."""
@@ -257,13 +255,17 @@ class Lab:
         """Write known_hosts and a configuration for ssh, from the nodes that are there."""
         nodes = self.nodes()
         write_atomic(self.known_hosts, "".join(node.host_key() for node in nodes))
-        entries = [f"Host {node.spec.name}\n  HostName {node.spec.ip}\n" for node in nodes if node.spec]
+        entries = [
+            f"Host {spec.name} {spec.ip}\n  HostName {spec.ip}\n" for node in nodes if (spec := node.spec)
+        ]
+        connect = [sys.executable, "-I", "-S", str(Path(__file__).with_name("connect.py"))]
         common = (
             f"Host *\n  User root\n  IdentityFile {self.private_key}\n  IdentitiesOnly yes\n"
             f"  UserKnownHostsFile {self.known_hosts}\n  GlobalKnownHostsFile /dev/null\n"
-            "  StrictHostKeyChecking yes\n  ConnectTimeout 10\n  LogLevel ERROR\n"
+            "  StrictHostKeyChecking yes\n  ConnectTimeout 10\n  LogLevel ERROR\n  ProxyUseFdpass yes\n"
+            f"  ProxyCommand {shlex.join(connect)} {network.NAMESPACES / self.namespace} %h %p\n"
         )
-        write_atomic(self.folder / "ssh_config", "".join(entries) + common)
+        write_atomic(self.ssh_config, "".join(entries) + common)
 
     # Down
 

@@ -11,6 +11,7 @@ import sys
 import threading
 import uuid
 from pathlib import Path
+from typing import Any
 
 from lab import apt, base, cgroups, folders, host, network
 from lab.errors import InputError, LabError
@@ -78,10 +79,9 @@ class Node:
             folders.remove(self.folder)
             self._make_disk(spec, public_key)
         self._put("etc/hosts", f"127.0.0.1 localhost\n{spec.ip} {spec.name}\n\n::1 localhost ip6-localhost\n")
-        image = str((known and self._base()) or base.path_of(spec.os))
-        write_atomic(
-            self.folder / "node.json", json.dumps({**spec.to_dict(), "base": image}, indent=1) + "\n"
-        )
+        image = Path(self._base()) if known else base.path_of(spec.os)
+        record = {**spec.to_dict(), "base": str(image), "base_made": base.made(image)}
+        write_atomic(self.folder / "node.json", json.dumps(record, indent=1) + "\n")
 
     def _make_disk(self, spec: NodeSpec, public_key: str) -> None:
         for part in ("upper", "work", "root", "log", *(f"data/{name}" for name in _OWN_DISK)):
@@ -100,8 +100,21 @@ class Node:
         self._put("etc/apt/sources.list.d/debian.sources", _deb822(spec))
         self._put("etc/apt/apt.conf.d/90kubestead-lab", _apt_settings())
 
+    def _record(self) -> dict[str, Any]:
+        record: dict[str, Any] = json.loads((self.folder / "node.json").read_text())
+        return record
+
     def _base(self) -> str:
-        return str(json.loads((self.folder / "node.json").read_text())["base"])
+        return str(self._record()["base"])
+
+    def _check_base(self) -> None:
+        """A disk is only what differs from its base: over another base it is rubble."""
+        record = self._record()
+        if base.made(Path(record["base"])) != record["base_made"]:
+            raise InputError(
+                f"node {self.name}: its base {record['base']} was removed or made anew since; wipe the node: "
+                f"python -m lab --lab {self.lab} node wipe {self.name}"
+            )
 
     def host_key(self) -> str:
         """Return the node's line of known_hosts."""
@@ -112,12 +125,14 @@ class Node:
         return f"{spec.ip},{spec.name} {kind} {key}\n"
 
     def start(self) -> None:
-        """Start the node unless it runs."""
+        """Start the node unless it runs; where it runs, mend its network."""
         spec = self.spec
         if spec is None:
             raise InputError(f"node {self.name} does not exist in lab {self.lab}")
-        if self.running():
+        if self.running() and network.exists(self.namespace):
+            network.ensure_node(self.lab, spec)
             return
+        self._check_base()
         self.cut()  # what a killed supervisor may have left
         network.ensure_node(self.lab, spec)
         self._put_plumbing()

@@ -6,7 +6,10 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from kubestead.model.mac import EXPECTED, is_group_address, is_mac, normalise_mac
 from lab.errors import InputError
@@ -14,6 +17,7 @@ from lab.errors import InputError
 NETWORK = ipaddress.ip_network("10.77.0.0/24")
 GATEWAY = "10.77.0.1"
 SUITES = {"debian-12": "bookworm", "debian-13": "trixie"}
+PYTHONS = {"debian-12": "3.11", "debian-13": "3.13"}
 
 # `ks-<lab>-<node>` names a network namespace and a systemd unit, and the host name goes into certificates.
 _NAME = re.compile(r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")
@@ -87,6 +91,19 @@ class NodeSpec:
     def to_dict(self) -> dict[str, str]:
         """Return the specification as plain data."""
         return asdict(self)
+
+
+def read_platforms(path: Path) -> list[NodeSpec]:
+    """Read the nodes that a molecule.yml names under `platforms`."""
+    try:
+        platforms = yaml.safe_load(path.read_text(encoding="utf-8"))["platforms"]
+        entries = [(one["name"], one["os"], one["ip"], one.get("mac", "")) for one in platforms]
+    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path}: no nodes can be read ({type(error).__name__}: {error}); "
+            "expected `platforms`, each with name, os and ip"
+        ) from error
+    return [NodeSpec(*entry) for entry in entries]
 
 
 def check_together(specs: list[NodeSpec]) -> None:
