@@ -209,7 +209,7 @@ class CallbackModule(CallbackBase):
 
     def v2_runner_on_skipped(self, result: t.Any) -> None:
         """Count, where the module did the skipping."""
-        self._count(_Result(result))
+        self._count(_Result(result), skipped=True)
 
     def v2_runner_on_failed(self, result: t.Any, ignore_errors: bool = False) -> None:
         """Count, and note the failure."""
@@ -235,7 +235,7 @@ class CallbackModule(CallbackBase):
 
     def v2_runner_item_on_skipped(self, result: t.Any) -> None:
         """Count, where the module did the skipping."""
-        self._count(_Result(result), item=True)
+        self._count(_Result(result), item=True, skipped=True)
 
     def v2_runner_retry(self, result: t.Any) -> None:
         """Count each attempt."""
@@ -273,9 +273,11 @@ class CallbackModule(CallbackBase):
 
     # Round trips
 
-    def _count(self, result: _Result, item: bool = False) -> None:
+    def _count(self, result: _Result, item: bool = False, skipped: bool = False) -> None:
         task = result.task
-        if round_trips.on_controller(str(task.action)) or round_trips.skipped_before_connecting(result.data):
+        if round_trips.on_controller(str(task.action)):
+            return
+        if skipped and round_trips.skipped_before_connecting(result.data):
             return
         if not item and (task.loop is not None or task.loop_with):
             return  # its items have been counted

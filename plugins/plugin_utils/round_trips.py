@@ -42,8 +42,6 @@ def on_controller(action: str) -> bool:
 
 
 def skipped_before_connecting(result: Mapping[str, t.Any]) -> bool:
-    """Tell whether a task was skipped by its condition or an empty loop, not by the module on the host."""
-    if not result.get("skipped"):
-        return False
+    """Tell whether a skipped result comes from a condition or an empty loop, not from the module."""
     # A censored result does not say why; a condition is the usual reason.
     return any(key in result for key in ("false_condition", "skip_reason", "skipped_reason", "censored"))

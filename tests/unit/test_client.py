@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The State API's client against a real server on loopback."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kubestead.model.state_api_client import (
+    StateApiClient,
+    StateApiError,
+    StateApiRefused,
+    StateApiUnreachable,
+    read_token,
+)
+
+MAC = "52:54:00:77:00:11"
+
+
+class Server(ThreadingHTTPServer):
+    """Notes requests, and answers as it is told."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.requests: list[tuple[str, str, dict[str, str], Any]] = []
+        self.answers: list[tuple[int, bytes]] = []
+        self.connections = 0
+        self.hang_up = False
+        self.wait = 0.0
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One connection."""
+
+    protocol_version = "HTTP/1.1"
+    server: Server
+
+    def setup(self) -> None:
+        super().setup()
+        self.server.connections += 1
+
+    def handle_any(self) -> None:
+        """Note the request and answer."""
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.requests.append(
+            (self.command, self.path, dict(self.headers), json.loads(body) if body else None)
+        )
+        if self.server.wait:
+            threading.Event().wait(self.server.wait)
+        status, answer = self.server.answers.pop(0) if self.server.answers else (200, b"{}")
+        self.send_response(status)
+        if status == 302:
+            self.send_header("Location", "http://127.0.0.1:9/")
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+        self.close_connection = self.server.hang_up
+
+    do_GET = do_POST = handle_any  # noqa: N815 - http.server's names
+
+    def log_message(self, *_: Any) -> None:
+        """Keep quiet."""
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A server on a free port."""
+    found = Server()
+    thread = threading.Thread(target=found.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    yield found
+    found.shutdown()
+    found.server_close()
+
+
+def test_a_report(server: Server) -> None:
+    client = StateApiClient(server.url + "/", "the-token", correlation_id="run-1")
+    client.report_state(MAC, "provisioning", phase="prepare", progress=0, message="hello")
+    method, path, headers, body = server.requests[0]
+    assert (method, path) == ("POST", "/api/state")
+    assert body == {
+        "mac": MAC,
+        "state": "provisioning",
+        "phase": "prepare",
+        "progress": 0,
+        "message": "hello",
+    }
+    assert headers["Authorization"] == "Bearer the-token"
+    assert headers["X-Correlation-ID"] == "run-1"
+    assert headers["Content-Type"] == "application/json"
+
+
+def test_the_five_paths_over_one_connection(server: Server) -> None:
+    client = StateApiClient(server.url)
+    server.answers = [
+        (200, b'{"hostname": "a"}'),
+        (200, b"{}"),
+        (200, b'{"value": 1}'),
+        (204, b""),
+        (200, b"{}"),
+    ]
+    assert client.config(MAC) == {"hostname": "a"}
+    assert client.states() == {}
+    assert client.data(MAC, "a b/c") == {"value": 1}
+    assert client.put_data(MAC, "key", [1]) is None
+    assert client.healthy()
+    assert [(method, path) for method, path, _, _ in server.requests] == [
+        ("GET", f"/api/config/{MAC}"),
+        ("GET", "/api/states"),
+        ("GET", f"/api/data/{MAC}/a%20b%2Fc"),
+        ("POST", "/api/data"),
+        ("GET", "/healthz"),
+    ]
+    assert server.requests[3][3] == {"mac": MAC, "key": "key", "value": [1]}
+    assert "Authorization" not in server.requests[0][2]
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "text", "temporary"),
+    [
+        (422, b'{"detail": "field colour is not known"}', "422 Unprocessable", False),
+        (422, b'{"detail": [{"loc": ["body", "mac"], "msg": "bad"}]}', "body.mac: bad", False),
+        (409, b'{"detail": "it is retired"}', "409 Conflict: it is retired", False),
+        (401, b"", "401 Unauthorized", False),
+        (302, b"", "302 Found", False),
+        (503, b"<html>proxy</html>", "503 Service Unavailable", True),
+        (429, b"slow down", "429 Too Many Requests: slow down", True),
+    ],
+)
+def test_refusals_say_why(server: Server, status: int, answer: bytes, text: str, temporary: bool) -> None:
+    server.answers = [(status, answer)]
+    client = StateApiClient(server.url, "the-token")
+    with pytest.raises(StateApiRefused) as caught:
+        client.report_state(MAC, "ready")
+    assert text in str(caught.value)
+    assert str(caught.value).startswith(f"POST {server.url}/api/state: {status}")
+    assert (caught.value.status, caught.value.temporary) == (status, temporary)
+    assert "the-token" not in str(caught.value)
+    assert len(server.requests) == 1
+
+
+def test_an_answer_that_is_no_json(server: Server) -> None:
+    server.answers = [(200, b"welcome to nginx")]
+    with pytest.raises(StateApiRefused, match="is this a State API"):
+        StateApiClient(server.url).states()
+
+
+def test_nobody_there() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+        client = StateApiClient(url, timeout=1)
+        with pytest.raises(StateApiUnreachable, match=f"{url}: connection refused"):
+            client.states()
+        assert not client.healthy()
+
+
+def test_no_answer_in_time(server: Server) -> None:
+    server.wait = 5
+    started = time.monotonic()
+    with pytest.raises(StateApiUnreachable, match="no answer in time"):
+        StateApiClient(server.url, timeout=0.2).states()
+    assert time.monotonic() - started < 2
+
+
+def test_tls_spoken_to_plain_http(server: Server) -> None:
+    with pytest.raises(StateApiUnreachable, match="TLS failed"):
+        StateApiClient(server.url.replace("http:", "https:"), timeout=2).states()
+
+
+def test_a_connection_that_the_server_closed_is_opened_again(server: Server) -> None:
+    client = StateApiClient(server.url)
+    server.hang_up = True
+    for _ in range(3):
+        client.states()
+    assert (server.connections, len(server.requests)) == (3, 3)
+
+
+def test_proxies_of_the_environment_are_not_asked(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    StateApiClient(server.url).states()
+    assert server.requests
+
+
+@pytest.mark.parametrize(
+    "url", ["", "10.0.0.10:8080", "ftp://a", "http://", "http://a:port", "http://user:hunter2@a:1"]
+)
+def test_addresses_that_are_none(url: str) -> None:
+    with pytest.raises(StateApiError, match=r"expected http\(s\)://HOST:PORT") as caught:
+        StateApiClient(url)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_ca_file_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(StateApiError, match="cannot be used as the State API's CA"):
+        StateApiClient("https://127.0.0.1:1", ca_file=str(tmp_path / "ca.pem"))
+
+
+def test_tokens(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    with pytest.raises(StateApiError, match="token cannot be read: No such file"):
+        read_token(str(path))
+    path.write_text("abc-123\n", encoding="utf-8")
+    assert read_token(str(path)) == "abc-123"
+    for text in ("", "two words", "a\nb", "ä"):
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(StateApiError, match="holds no token"):
+            read_token(str(path))
