@@ -9,13 +9,15 @@ import json
 import os
 import shutil
 from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bundle import aptrepo, gotool, oci, places, recipe, stamp
+from bundle import aptrepo, gotool, oci, places, stamp
 from bundle.aptrepo import SigningKey
-from bundle.catalogue import Catalogue
+from bundle.catalogue import Versions
 from bundle.oci import Layout
+from bundle.recipe import Image
 from bundle.stamp import Stamp
 
 FORMAT = 1
@@ -36,21 +38,31 @@ def is_complete(folder: Path, minor: str) -> bool:
     return manifest is not None and minor in manifest["minors"]
 
 
-def finish(folder: Path, catalogue: Catalogue, minor: str, stamps: list[Stamp], key: SigningKey) -> None:
+@dataclass(frozen=True)
+class Content:
+    """What a bundle has of one minor."""
+
+    minor: str
+    versions: Versions
+    images: list[Image]
+    stamps: list[Stamp]
+
+
+def finish(folder: Path, content: Content, key: SigningKey) -> None:
     """Make a bundle complete. While this runs, for about a second, the bundle has no manifest."""
+    minor, stamps = content.minor, content.stamps
     layout = Layout(folder / "images")
-    versions = catalogue.versions(minor)
     architecture = gotool.architecture()
     layers = {f"{s.name}/{name}": layer for s in stamps for name, layer in s.layers.items()}
     images = [
         layout.put_image(image, [layers[name] for name in image.layers], architecture)
-        for image in recipe.images(catalogue, versions)
+        for image in content.images
     ]
     before = read_manifest(folder) or {"minors": {}}
     minors = before["minors"] | {
         minor: {
-            "kubernetes": versions.kubernetes,
-            "versions": {name: getattr(versions, name) for name in versions.__dataclass_fields__},
+            "kubernetes": content.versions.kubernetes,
+            "versions": asdict(content.versions),
             "parts": [s.as_dict() for s in stamps],
             "images": images,
         }
@@ -101,6 +113,8 @@ def _index_packages(
 def _newest_kubectl(folder: Path, minors: dict[str, Any]) -> None:
     newest = max(minors, key=lambda m: [int(n) for n in m.split(".")])
     source, target = folder / f"bin/v{newest}/kubectl", folder / "bin/kubectl"
+    if target.exists() and target.samefile(source):
+        return
     temporary = target.with_name(".new-kubectl")
     temporary.unlink(missing_ok=True)
     try:
@@ -121,6 +135,9 @@ def _sweep(
         manifest = json.loads(layout.blob(descriptor["digest"]).read_bytes())
         wanted |= {descriptor["digest"], manifest["config"]["digest"]}
         wanted |= {layer["digest"] for layer in manifest["layers"]}
+    for top in ("apt", "bin", "images"):
+        for left in (folder / top).rglob(".new-*"):  # by a build that was killed
+            left.unlink()
     keep = {digest.removeprefix("sha256:") for digest in wanted}
     for blob in layout.blobs.iterdir():
         if blob.name not in keep:

@@ -101,9 +101,10 @@ class _Job:
             done |= self._build(todo, toolchain)
         self.status.write(Status(BUILDING, "putting the bundle together"))
         key = aptrepo.SigningKey(places.cache_dir() / "keys" / "bundle")
-        assemble.finish(
-            self.folder, self.catalogue, self.minor, [done[part.name] for part in self.parts], key
-        )
+        versions = self.catalogue.versions(self.minor)
+        images = recipe.images(self.catalogue, versions)
+        stamps = [done[part.name] for part in self.parts]
+        assemble.finish(self.folder, assemble.Content(self.minor, versions, images, stamps), key)
         if not self.options.keep_caches:
             shutil.rmtree(self.folder / places.BUILDING, ignore_errors=True)
             if caches:

@@ -30,6 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
         for problem in error.problems:
             print(f"bundle: {problem}", file=sys.stderr)
         return error.code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read us has seen enough
+        return DONE
     except KeyboardInterrupt:
         print("bundle: interrupted; the same command goes on where it was", file=sys.stderr)
         return INTERRUPTED

@@ -239,12 +239,17 @@ def run(command: list[str], *, cwd: Path, env: Mapping[str, str], what: str) -> 
 def failure(what: str, output: str) -> BuildFailedError | UnreachableError:
     """The error for a failed Go command, from the last lines that it wrote."""
     lines = [line for line in output.splitlines() if line.strip() and not line.startswith("go: downloading")]
-    tail = "\n  ".join(lines[-12:])
+    tail = without_secrets("\n  ".join(lines[-12:]))
     if _UNREACHABLE.search(output):
         return UnreachableError(
             f"{what}: the Go module proxy (GOPROXY of 'go env') did not answer:\n  {tail}"
         )
     return BuildFailedError(f"{what}: the Go client failed:\n  {tail}")
+
+
+def without_secrets(text: str) -> str:
+    """The text with the user and password of addresses left out."""
+    return re.sub(r"://[^/@\s]*@", "://…@", text)
 
 
 def dying_with_us(command: list[str]) -> list[str]:

@@ -137,7 +137,8 @@ def reach(go: Go, module: str, version: str, seconds: float) -> None:
 
 def _unreachable(go: Go, reason: str) -> str:
     proxy = gotool.settings(go).get("GOPROXY", "")
+    said = gotool.without_secrets(f"GOPROXY is {proxy!r}; {reason}")
     return (
-        f"The Go module proxy cannot be used from here: GOPROXY is {proxy!r}; {reason}. Set another "
+        f"The Go module proxy cannot be used from here: {said}. Set another "
         "('go env -w GOPROXY=…'; HTTPS_PROXY is honoured), or copy a finished bundle here (KUBESTEAD_BUNDLE)."
     )

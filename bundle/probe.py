@@ -76,7 +76,8 @@ def _ask(wanted: PublicUrl) -> str:
     """Why an address cannot be used; empty when it can."""
     request = urllib.request.Request(wanted.url, headers={"User-Agent": "kubestead-bundle"})  # noqa: S310
     try:
-        with urllib.request.urlopen(request, timeout=SECONDS) as response:  # noqa: S310
+        # A new opener: the shared one remembers the proxies that there were when it was first used.
+        with urllib.request.build_opener().open(request, timeout=SECONDS) as response:
             code = response.status
     except urllib.error.HTTPError as error:
         code = error.code

@@ -49,7 +49,7 @@ class Site:
     """A bundle folder seen as a web site; it may become complete, or be replaced, while it is served."""
 
     def __init__(self, folder: Path, status_file: Path | None = None) -> None:
-        self.folder = folder.resolve()
+        self.folder = folder
         self.status_file = status_file
         self.layout = Layout(self.folder / "images")
         self._lock = threading.Lock()
@@ -90,7 +90,7 @@ class Site:
     def _static(self, path: str) -> Answer:
         if STATIC.match(path) and ".." not in path.split("/"):
             file = (self.folder / path).resolve()
-            if file.is_relative_to(self.folder) and file.is_file():
+            if file.is_relative_to(self.folder.resolve()) and file.is_file():
                 return Answer(HTTPStatus.OK, file=file, kind=TYPES.get(file.suffix, BYTES))
         return text(
             HTTPStatus.NOT_FOUND, f"/{path}: this bundle has no such file; /manifest.json says what it has"

@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a build goes: what is kept, what is made anew, what is told, what a second build does meanwhile."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from bundle import build, catalogue, cli, debian, lock, places, preflight, recipe, status, verify
+from bundle import compile as compiling
+from bundle.errors import BuildFailedError, LacksError, LockedError, WrongInputError
+from bundle.gotool import Caches
+from bundle.oci import Entry, Layer, Layout
+from bundle.progress import Progress, minutes
+from bundle.recipe import Program
+from tests.unit.bundle_sample import MINOR, needs_tools, program_names, scripts
+
+pytestmark = needs_tools
+
+
+class Compiler:
+    """Stands where the Go client would: writes scripts, counts, and fails where it is told to."""
+
+    def __init__(self) -> None:
+        self.built: list[str] = []
+        self.fails_at = ""
+        self.error: BaseException = BuildFailedError("no more memory")
+
+    def build(
+        self,
+        program: Program,
+        minor: str,
+        toolchain: compiling.Toolchain,
+        folder: Path,
+        progress: Callable[[int], None],
+    ) -> Path:
+        """Write a part's programs."""
+        if program.name == self.fails_at:
+            raise self.error
+        self.built.append(program.name)
+        progress(1)
+        versions = catalogue.load().versions(minor)
+        part = next(p for p in recipe.parts(versions) if p.name == program.name)
+        return scripts(folder / "bin", program_names(part), text=toolchain.version)
+
+
+@pytest.fixture
+def compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Compiler:
+    """Builds without Go, apt and network, in folders of their own."""
+    compiler = Compiler()
+
+    def prepare(_minor: str, go: str, *_: object) -> compiling.Toolchain:
+        own = tmp_path / "go"
+        (own / "mod").mkdir(parents=True, exist_ok=True)
+        return compiling.Toolchain(
+            go, Path("/nonexistent"), "local", Caches(own / "mod", own / "build", own / "tmp", own)
+        )
+
+    def layers(layout: Layout, _work: Path) -> tuple[dict[str, Layer], list[debian.Taken]]:
+        compiler.built.append("debian")
+        made = {name: layout.put_layer({name: Entry(data=b"")}) for name in ("base", "tools", "shell")}
+        return made, [debian.Taken("busybox-static", "1", "all", "0")]
+
+    monkeypatch.setenv("KUBESTEAD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(compiling, "build", compiler.build)
+    monkeypatch.setattr(compiling.Prefetcher, "start", lambda *_: None)
+    monkeypatch.setattr(preflight, "prepare", prepare)
+    monkeypatch.setattr(debian, "layers", layers)
+    return compiler
+
+
+def options(folder: Path, **more: object) -> build.Options:
+    """A build of the default minor."""
+    return dataclasses.replace(build.Options(MINOR, folder, folder / places.STATUS), **more)  # type: ignore[arg-type]
+
+
+def names() -> list[str]:
+    """All parts in order."""
+    return [part.name for part in recipe.parts(catalogue.load().versions(MINOR))]
+
+
+def test_build_is_complete_and_clean(compiler: Compiler, tmp_path: Path) -> None:
+    """All parts are built, the result is whole, no work is left over, and a second build does nothing."""
+    told: list[str] = []
+    build.build(catalogue.load(), options(tmp_path / "bundle"), told.append)
+    assert compiler.built == names()
+    assert verify.verify(tmp_path / "bundle") == []
+    assert not (tmp_path / "bundle" / places.BUILDING).exists()
+    assert not (tmp_path / "go").exists()
+    assert any(line.startswith("[2/9] pause … ") and " left" in line for line in told)
+    assert status.current(tmp_path / "bundle").state == status.READY
+    again: list[str] = []
+    build.build(catalogue.load(), options(tmp_path / "bundle"), again.append)
+    assert compiler.built == names()
+    assert again == [f"{tmp_path / 'bundle'}: Kubernetes 1.36.4 is complete, nothing to build"]
+
+
+def test_interrupted_build_goes_on(compiler: Compiler, tmp_path: Path) -> None:
+    """What was finished before a failure is not built again; until the end there is no manifest."""
+    folder = tmp_path / "bundle"
+    compiler.fails_at = "coredns"
+    with pytest.raises(BuildFailedError, match="no more memory"):
+        build.build(catalogue.load(), options(folder), lambda _: None)
+    before = list(compiler.built)
+    assert before == names()[: names().index("coredns")]
+    assert not (folder / places.MANIFEST).exists()
+    assert status.current(folder) == status.Status("failed", "", "no more memory")
+    compiler.fails_at = ""
+    told: list[str] = []
+    build.build(catalogue.load(), options(folder), told.append)
+    assert compiler.built == names()
+    assert "kubernetes 1.36.4: kept" in told
+    assert verify.verify(folder) == []
+
+
+def test_interrupt_is_told_in_the_status(compiler: Compiler, tmp_path: Path) -> None:
+    """Ctrl-C leaves a state from which the same command goes on."""
+    compiler.fails_at, compiler.error = "etcd", KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        build.build(catalogue.load(), options(tmp_path), lambda _: None)
+    assert "goes on" in status.current(tmp_path).detail
+
+
+def test_programs_that_were_compiled_are_not_compiled_again(
+    compiler: Compiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A build that fell over while packing does not repeat the minutes of compiling."""
+
+    def fails(*_: object) -> None:
+        raise BuildFailedError("dpkg-deb failed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("bundle.debpackage.build", fails)
+        with pytest.raises(BuildFailedError, match="dpkg-deb"):
+            build.build(catalogue.load(), options(tmp_path), lambda _: None)
+    build.build(catalogue.load(), options(tmp_path), lambda _: None)
+    assert sorted(compiler.built) == sorted(names())
+
+
+def test_a_changed_version_replaces_only_its_part(compiler: Compiler, tmp_path: Path) -> None:
+    """One new version: one part is built, its old files go, all others stay as they are."""
+    known = catalogue.load()
+    build.build(known, options(tmp_path), lambda _: None)
+    kept = {path: path.stat().st_ino for path in tmp_path.glob("apt/*/*/kube*.deb")}
+    compiler.built.clear()
+    newer = dataclasses.replace(known.minors[MINOR], cri_tools="1.36.9")
+    build.build(dataclasses.replace(known, minors={MINOR: newer}), options(tmp_path), lambda _: None)
+    assert compiler.built == ["cri-tools"]
+    assert [p.name.split("_")[1] for p in tmp_path.glob("apt/*/*/cri-tools_*")] == ["1.36.9-1.1"]
+    assert kept == {path: path.stat().st_ino for path in kept}
+    assert verify.verify(tmp_path) == []
+
+
+def test_a_damaged_part_is_built_again(compiler: Compiler, tmp_path: Path) -> None:
+    """A package that was cut short is noticed and made anew."""
+    build.build(catalogue.load(), options(tmp_path), lambda _: None)
+    next(tmp_path.glob("apt/*/*/cri-tools_*.deb")).write_bytes(b"")
+    compiler.built.clear()
+    build.build(catalogue.load(), options(tmp_path), lambda _: None)
+    assert compiler.built == ["cri-tools"]
+    assert verify.verify(tmp_path) == []
+
+
+def test_a_part_is_built_anew_when_asked(compiler: Compiler, tmp_path: Path) -> None:
+    """``--rebuild debian`` takes newer Debian packages; a part that there is not is refused with the list."""
+    build.build(catalogue.load(), options(tmp_path), lambda _: None)
+    compiler.built.clear()
+    build.build(catalogue.load(), options(tmp_path, rebuild=("debian",)), lambda _: None)
+    assert compiler.built == ["debian"]
+    with pytest.raises(WrongInputError, match="no part is called nix: there are debian, pause"):
+        build.build(catalogue.load(), options(tmp_path, rebuild=("nix",)), lambda _: None)
+
+
+def test_unknown_minor_lists_those_that_can_be_built(compiler: Compiler, tmp_path: Path) -> None:
+    """The message says what to type instead, and nothing was written."""
+    with pytest.raises(WrongInputError, match=r"give one of .*1\.36"):
+        build.build(catalogue.load(), options(tmp_path / "x", minor="1.1"), lambda _: None)
+    assert not (tmp_path / "x").exists()
+    assert compiler.built == []
+
+
+def test_a_second_build_waits_or_refuses(tmp_path: Path) -> None:
+    """One builds, the other says whom it waits for, or refuses."""
+    file = tmp_path / "lock"
+    told: list[str] = []
+    entered = threading.Event()
+
+    def second() -> None:
+        with lock.held(file, wait=True, tell=told.append):
+            entered.set()
+
+    with lock.held(file, wait=False, tell=told.append):
+        with (
+            pytest.raises(LockedError, match=f"process {os.getpid()}"),
+            lock.held(file, wait=False, tell=told.append),
+        ):
+            pass
+        thread = threading.Thread(target=second)
+        thread.start()
+        assert not entered.wait(0.2)
+    thread.join(5)
+    assert entered.is_set()
+    assert len(told) == 1
+    assert "waiting" in told[0]
+
+
+def test_status_of_a_killed_build_is_failed(tmp_path: Path) -> None:
+    """A builder that is gone without a word is not waited for."""
+    script = (
+        "import sys; from pathlib import Path; from bundle.status import *; "
+        "StatusFile(Path(sys.argv[1])).write(Status(BUILDING, 'half'))"
+    )
+    path = tmp_path / places.STATUS
+    subprocess.run([sys.executable, "-c", script, path], cwd=places.CHECKOUT, check=True)
+    found = status.current(tmp_path)
+    assert (found.state, found.progress) == ("failed", "half")
+    assert "goes on" in found.detail
+
+
+def test_a_failed_rebuild_leaves_the_bundle_ready(compiler: Compiler, tmp_path: Path) -> None:
+    """What was complete stays usable, and the failure is told."""
+    build.build(catalogue.load(), options(tmp_path), lambda _: None)
+    compiler.fails_at = "etcd"
+    with pytest.raises(BuildFailedError):
+        build.build(catalogue.load(), options(tmp_path, rebuild=("etcd",)), lambda _: None)
+    found = status.current(tmp_path)
+    assert (found.state, found.detail) == ("ready", "the last build failed: no more memory")
+    assert verify.verify(tmp_path) == []
+
+
+def test_time_left_follows_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a computer that is twice as slow as the reference, what is left takes twice as long."""
+    now = [0.0]
+    monkeypatch.setattr("bundle.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("bundle.progress.os.cpu_count", lambda: 2)
+    parts = [part for part in recipe.parts(catalogue.load().versions(MINOR)) if part.seconds > 60]
+    told: list[str] = []
+    progress = Progress(parts, status.StatusFile(tmp_path / "status"), told.append)
+    progress.begin(parts[0], {parts[0].name: 1000})
+    now[0] = 61.0
+    progress.packages(500)
+    assert "500 of 1000 packages" in told[0]
+    now[0] = 2.0 * parts[0].seconds
+    progress.end(parts[0])
+    assert progress.left() == pytest.approx(2 * sum(part.seconds for part in parts[1:]))
+    said = json.loads((tmp_path / "status").read_text(encoding="utf-8"))
+    assert said["state"] == "building"
+    assert (minutes(44), minutes(540)) == ("40 s", "9 min")
+
+
+def test_space_is_looked_at_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the disk would fill up nothing is begun, and the message says how much is needed."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1))
+    parts = recipe.parts(catalogue.load().versions(MINOR))
+    caches = Caches(tmp_path / "mod", tmp_path / "build", tmp_path / "tmp", tmp_path)
+    with pytest.raises(LacksError, match="the build needs about"):
+        preflight.check_space(parts, caches, tmp_path / "bundle")
+
+
+def test_exit_codes(compiler: Compiler, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command ends as docs/bundle.md says; ``build`` may be left out before options."""
+    folder = str(tmp_path / "bundle")
+    assert cli.main(["build", "--from", "modules", "--minor", "1.1", "--output", folder]) == 2
+    assert "give one of" in capsys.readouterr().err
+    compiler.fails_at = "etcd"
+    assert cli.main(["build", "--from", "modules", "--output", folder]) == 1
+    compiler.error = KeyboardInterrupt()
+    assert cli.main(["--from", "modules", "--output", folder]) == 130
+    compiler.fails_at = ""
+    assert cli.main(["--from", "modules", "--output", folder]) == 0
+    assert cli.main(["verify", folder]) == 0
+    assert cli.main(["info", folder]) == 0
+    assert "kube-proxy" in capsys.readouterr().out
+    assert cli.main(["info", str(tmp_path / "none")]) == 1
