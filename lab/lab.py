@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TypeVar
 
-from lab import base, cgroups, folders, host, lock, network, paths
+from lab import base, cgroups, folders, host, limits, lock, network, paths
 from lab.errors import HostError, InputError, LabError
 from lab.gateway import Gateway
 from lab.node import Node
@@ -94,6 +94,8 @@ class Lab:
                 ]
             )
         host.load_kernel_modules()
+        if told := limits.raise_limit():
+            self.say(told)
         network.ensure_lab(self.name)
 
     def gateway_start(self) -> None:
@@ -287,6 +289,7 @@ class Lab:
         for namespace in self._namespaces():
             attempt(lambda name=namespace: network.remove(name))  # type: ignore[misc]
         attempt(lambda: folders.remove(self.folder))
+        attempt(limits.restore)
         if (
             not left
             and paths.home().is_dir()
