@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A whole homelab in the lab: its machines from `inventory/lab`, the cluster by the same playbook as anywhere."""
+"""A whole homelab in the lab: machines from `inventory/lab`, the cluster by the playbook that all use."""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -21,7 +22,7 @@ from lab.errors import InputError, LabError
 from lab.lab import DEFAULT, Lab
 from lab.process import write_atomic
 from lab.software import Software, start_build
-from lab.spec import GATEWAY, NodeSpec, check_together
+from lab.spec import GATEWAY, PYTHONS, NodeSpec, check_together
 
 INVENTORY = paths.checkout() / "inventory" / "lab"
 
@@ -122,8 +123,11 @@ class Homelab:
         self.folder.mkdir(parents=True, exist_ok=True)
         build = start_build(software, self.folder) if software.must_build else None
         try:
+            wheels = self._fetch_wheels()
             self.lab.nodes_up(list(self.machines))
             self.lab.gateway_start()
+            if wheels.wait():
+                raise LabError("the State API's Python packages could not be fetched; see the message above")
             print(f"The machines are up ({time.monotonic() - started:.0f} s).", flush=True)
             outcome = self.play("deploy", software)
         finally:
@@ -134,6 +138,15 @@ class Homelab:
         self._record(outcome, software, seconds)
         print(self._farewell(outcome, software, seconds), flush=True)
         return outcome.code
+
+    def _fetch_wheels(self) -> subprocess.Popen[bytes]:
+        """Fetch the State API's wheels while the machines boot: inside their network is no package index."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "kubestead.model.program_bundle", "--python", PYTHONS[self.server.os]],
+            env={**os.environ, "KUBESTEAD_CACHE": str(paths.cache())},
+            cwd=paths.checkout(),
+            stdin=subprocess.DEVNULL,
+        )
 
     def reset(self, software: Software) -> ExitCode:
         """Take the cluster down, keep the machines."""
@@ -223,8 +236,8 @@ class Homelab:
     def _farewell(self, outcome: Outcome, software: Software, seconds: float) -> str:
         if outcome.code == ExitCode.NO_SOFTWARE:
             return (
-                f"\n✘ The machines, the State API and the container runtime are ready ({seconds:.0f} s), but there is "
-                f"no Kubernetes software: {software.text}\n"
+                f"\n✘ The machines, the State API and the container runtime are ready ({seconds:.0f} s), "
+                f"but there is no Kubernetes software: {software.text}\n"
                 "  Give one of these, then run the same command again:\n"
                 "  - a way to the public repositories (a proxy: https_proxy),\n"
                 "  - a bundle's folder in KUBESTEAD_BUNDLE,\n"
@@ -237,7 +250,7 @@ class Homelab:
                 "  The same command goes on where this one stopped."
             )
         nodes = "\n".join(
-            f"  {node['name']:16} {'Ready' if node['ready'] else 'NotReady':9} {node['version']:10} {node['os']}"
+            f"  {node['name']:16} {'Ready' if node['ready'] else 'NotReady':9} {node['version']} {node['os']}"
             for node in self.cluster_nodes()
         )
         command = "./deploy.sh lab"

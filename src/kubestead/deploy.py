@@ -116,7 +116,10 @@ def _exit_code(status: int, interrupted: bool, summary: Mapping[str, Any]) -> Ex
     failure = summary.get("failure") or {}
     if failure.get("kind") == "software_unreachable":
         return ExitCode.NO_SOFTWARE
-    return ExitCode.WRONG_INPUT if not summary.get("hosts") else ExitCode.FAILED
+    # Outside of every phase only the input is looked at.
+    if not summary.get("hosts") or (failure and not failure.get("phase")):
+        return ExitCode.WRONG_INPUT
+    return ExitCode.FAILED
 
 
 def find_inventory(word: str | None) -> Path:
@@ -177,7 +180,8 @@ def main(words: Sequence[str] | None = None) -> ExitCode:
     try:
         if options.with_rke2:
             raise ValueError(
-                "--with-rke2: this version deploys kubeadm clusters only. Leave it out: RKE2 hosts are left alone"
+                "--with-rke2: this version deploys kubeadm clusters only. "
+                "Leave it out: RKE2 hosts are left alone"
             )
         inventory = find_inventory(options.inventory)
         reset = options.command == "reset"

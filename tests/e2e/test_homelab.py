@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The whole, as its user meets it: `./deploy.sh lab`, twice, interrupted, reset, and without Kubernetes software.
+"""The whole, as its user meets it: `./deploy.sh lab`, twice, killed, reset, without Kubernetes software.
 
 The tests of this file are one story and run in order.
 """
