@@ -9,7 +9,7 @@ import re
 
 _NORMAL = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}")
 _NOTATIONS = (
-    re.compile(r"[0-9a-f]{1,2}(?::[0-9a-f]{1,2}){5}"),  # 52:54:00:77:00:11, also 52:54:0:77:0:11 (BSD)
+    re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}"),  # 52:54:00:77:00:11
     re.compile(r"[0-9a-f]{2}(?:-[0-9a-f]{2}){5}"),  # 52-54-00-77-00-11 (Windows, IEEE)
     re.compile(r"[0-9a-f]{4}(?:\.[0-9a-f]{4}){2}"),  # 5254.0077.0011 (switches)
     re.compile(r"[0-9a-f]{12}"),  # 525400770011
@@ -24,13 +24,9 @@ def normalise_mac(text: str) -> str:
     if _NORMAL.fullmatch(text):
         return text
     lowered = text.strip().lower()
-    for number, notation in enumerate(_NOTATIONS):
-        if notation.fullmatch(lowered):
-            if number == 0:
-                digits = "".join(octet.zfill(2) for octet in lowered.split(":"))
-            else:
-                digits = re.sub(r"[^0-9a-f]", "", lowered)[-12:]
-            return ":".join(digits[i : i + 2] for i in range(0, 12, 2))
+    if any(notation.fullmatch(lowered) for notation in _NOTATIONS):
+        digits = re.sub(r"[^0-9a-f]", "", lowered)[-12:]
+        return ":".join(digits[i : i + 2] for i in range(0, 12, 2))
     raise ValueError(f"{text!r} is not a MAC address, expected {EXPECTED}")
 
 

@@ -42,6 +42,12 @@ class Checked(t.NamedTuple):
     warnings: t.Tuple[str, ...]
 
 
+class _Entry(t.NamedTuple):
+    mac: str
+    written: str
+    values: Values
+
+
 class _Checker:
     def __init__(self, source: str) -> None:
         self.source = source
@@ -88,21 +94,21 @@ class _Checker:
             values["extra"] = extra
         return values
 
-    def unique(self, machines: t.Mapping[str, Values], key: str) -> None:
-        owners: t.Dict[t.Any, str] = {}
-        for mac, values in machines.items():
-            value = values.get(key)
+    def unique(self, entries: t.Sequence[_Entry], key: str) -> None:
+        owners: t.Dict[t.Any, _Entry] = {}
+        for entry in entries:
+            value = entry.values.get(key)
             if value is None:
                 continue
-            owner = owners.setdefault(value, mac)
-            if owner != mac:
-                self.problem(mac, key, value, f"one of its own: {owner} has the same")
+            owner = owners.setdefault(value, entry)
+            if owner.mac != entry.mac:
+                self.problem(entry.written, key, value, f"one of its own: {owner.written} has the same")
 
-    def distributions(self, machines: t.Mapping[str, Values]) -> None:
+    def distributions(self, entries: t.Sequence[_Entry]) -> None:
         """Give every machine the distribution of its cluster; a cluster has one."""
         named: t.Dict[str, t.Tuple[str, str]] = {}
         systems: t.Dict[str, t.Set[t.Optional[str]]] = {}
-        for mac, values in machines.items():
+        for _, written, values in entries:
             if values.get("role") not in CLUSTER_ROLES:
                 continue
             cluster = values.get("cluster", DEFAULT_CLUSTER)
@@ -111,10 +117,10 @@ class _Checker:
             own = values.get("distribution")
             if own is None:
                 continue
-            distribution, owner = named.setdefault(cluster, (own, mac))
+            distribution, owner = named.setdefault(cluster, (own, written))
             if distribution != own:
                 self.problem(
-                    mac,
+                    written,
                     "distribution",
                     own,
                     f"one distribution in the cluster {cluster}: {owner} has {distribution} "
@@ -125,7 +131,7 @@ class _Checker:
             for cluster, found in systems.items()
             if len(found) == 1
         }
-        for values in machines.values():
+        for _, _, values in entries:
             if "distribution" not in values:
                 cluster = values.get("cluster", DEFAULT_CLUSTER)
                 values["distribution"] = (
@@ -146,7 +152,7 @@ class _Checker:
 def check(document: Document, source: str) -> Checked:
     """Check a document; raise RegistryError with all problems, or return its machines."""
     checker = _Checker(source)
-    found: t.Dict[str, Values] = {}
+    entries: t.List[_Entry] = []
     written: t.Dict[str, str] = {}
     for key, raw in document.pairs:
         if key == SCHEMA_KEY:
@@ -165,16 +171,16 @@ def check(document: Document, source: str) -> Checked:
             other = "" if written[mac] == key else f", and as {written[mac]}"
             checker.problem(key, None, key, "each machine once", f"is there twice{other}")
         values = checker.machine(key, raw)
-        if values is not None and mac not in written:
-            found[mac] = values
+        if values is not None:
+            entries.append(_Entry(mac, key, values))
         written.setdefault(mac, key)
     for path in document.repeated:
         checker.problem(path[0], ".".join(path[1:]), None, "each key once", "is there twice")
-    checker.unique(found, "hostname")
-    checker.unique(found, "ip")
-    checker.distributions(found)
+    checker.unique(entries, "hostname")
+    checker.unique(entries, "ip")
+    checker.distributions(entries)
     if checker.problems:
         raise RegistryError(checker.problems)
     checker.remark_unknown_keys()
-    machines = {mac: Machine(mac=mac, **values) for mac, values in found.items()}
+    machines = {mac: Machine(mac=mac, **values) for mac, _, values in entries}
     return Checked(machines, written, tuple(checker.warnings))

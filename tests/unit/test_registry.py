@@ -351,3 +351,11 @@ def test_ten_thousand_machines_in_half_a_second() -> None:
         assert len(Registry.parse(text)) == 10_000
         best = min(best, time.process_time() - started)
     assert best < 0.5
+
+
+def test_a_machine_written_twice_is_compared_with_the_others_too() -> None:
+    text = json.dumps({CP: machine("a"), CP.replace(":", "-"): machine("b"), WORKER: machine("b")})
+    assert problems(text) == [
+        f"registry.json: 52-54-00-77-00-11: is there twice, and as {CP}, expected each machine once",
+        f'registry.json: {WORKER}: hostname is "b", expected one of its own: 52-54-00-77-00-11 has the same',
+    ]
