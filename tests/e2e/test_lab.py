@@ -138,23 +138,10 @@ def test_a_node_cannot_change_this_computer(lab: Lab) -> None:
 
 
 def test_nodes_reach_each_other_and_packages_by_the_gateway(lab: Lab) -> None:
-    says(
-        lab,
-        "old",
-        "sh",
-        "-c",
-        "exec 3<>/dev/tcp/10.77.0.32/22" if False else "ping -c1 -W2 10.77.0.32 || true",
-    )
     assert network.answers(network.node_namespace(NAME, "old"), NEW.ip, 22)
-    for spec in SPECS:
-        says(lab, spec.name, "apt-get", "-qq", "update")
-        says(
-            lab,
-            spec.name,
-            "sh",
-            "-c",
-            "apt-get -qq install -y --no-install-recommends jq >/dev/null && jq --version",
-        )
+    says(lab, "old", "apt-get", "-qq", "update")
+    says(lab, "old", "apt-get", "-qq", "install", "--yes", "--no-install-recommends", "hello")
+    assert says(lab, "old", "hello") == "Hello, world!"
     answer = says(lab, "old", "curl", "-s", "http://10.77.0.1:8086/status")
     assert json.loads(answer)["state"] in ("ready", "building", "absent", "failed")
 
@@ -218,7 +205,7 @@ def test_up_that_was_killed_on_the_way(lab: Lab) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "lab", "--lab", NAME, "nodes", "up", "new:debian-13:10.77.0.32"], cwd=CHECKOUT
     ) as process:
-        assert wait_until(lambda: (lab.node("new").folder / "launch.json").exists(), 30, pause=0.005)
+        assert wait_until((lab.node("new").folder / "launch.json").exists, 30, pause=0.005)
         process.kill()
     assert "new" in lab.nodes_up(SPECS)
     assert says(lab, "new", "systemctl", "is-system-running") == "running"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import time
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -24,7 +26,7 @@ BODY = b"x" * 300_000
 class Origin(BaseHTTPRequestHandler):
     """A small archive."""
 
-    seen: Counter[str] = Counter()
+    seen: ClassVar[Counter[str]] = Counter()
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -69,7 +71,8 @@ def get(proxy: Proxy, url: str, **headers: str) -> bytes:
     opener = urllib.request.build_opener(
         urllib.request.ProxyHandler({"http": f"http://127.0.0.1:{proxy.server_port}"})
     )
-    with opener.open(urllib.request.Request(url, headers=headers), timeout=10) as answer:
+    request = urllib.request.Request(url, headers=headers)  # noqa: S310 - our own address
+    with opener.open(request, timeout=10) as answer:
         body: bytes = answer.read()
         return body
 
@@ -157,8 +160,6 @@ def test_an_address_that_is_not_for_a_proxy(proxy: Proxy) -> None:
 
 
 def test_old_files_go(proxy: Proxy, origin: str) -> None:
-    import os
-
     get(proxy, f"{origin}/pool/a.deb")
     get(proxy, f"{origin}/pool/b.deb")
     old = proxy.store.path_of(f"{origin}/pool/a.deb")
