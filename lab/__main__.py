@@ -64,7 +64,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code."""
-    arguments = parser().parse_args(argv)
+    own, passed_on = homelab.split(list(sys.argv[1:] if argv is None else argv))
+    arguments = parser().parse_args(own, argparse.Namespace(words=passed_on))
     try:
         lab = Lab(arguments.lab, say=_say, api_port=arguments.api_port, kube_port=arguments.kube_port)
         return {**_COMMANDS, **homelab.COMMANDS}[arguments.command or "up"](lab, arguments)

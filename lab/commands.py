@@ -18,18 +18,26 @@ from lab.lab import Lab
 from lab.software import Software, choose
 
 
+# What follows these words is another program's, options included.
+PASSED_ON = {"kubectl": "kubectl in the lab's cluster", "kubestead": "ask the lab's State API"}
+
+
+def split(words: list[str]) -> tuple[list[str], list[str]]:
+    """Part our own words from those of a program that is passed on to."""
+    for position, word in enumerate(words):
+        if word in PASSED_ON:
+            return words[: position + 1], words[position + 1 :]
+    return words, []
+
+
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the commands to the command line."""
     commands.add_parser("up", help="machines and cluster; what is there stays (also without a word)")
     status = commands.add_parser("status", help="machines, cluster and the last run")
     status.add_argument("--json", action="store_true")
     commands.add_parser("reset", help="take the cluster down, keep the machines")
-    for name, about in (
-        ("kubectl", "kubectl in the lab's cluster"),
-        ("kubestead", "ask the lab's State API"),
-    ):
-        command = commands.add_parser(name, help=about, add_help=False)
-        command.add_argument("words", nargs=argparse.REMAINDER)
+    for name, about in PASSED_ON.items():
+        commands.add_parser(name, help=about, add_help=False)
 
 
 def up(lab: Lab, arguments: argparse.Namespace) -> int:

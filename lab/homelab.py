@@ -225,11 +225,11 @@ class Homelab:
 
     def _record(self, outcome: Outcome, software: Software, seconds: float) -> None:
         record = {
+            **outcome.summary,
             "exit_code": int(outcome.code),
             "seconds": round(seconds),
             "software": software.kind,
             "message": outcome.message,
-            **outcome.summary,
         }
         write_atomic(self.folder / "last-run.json", json.dumps(record, indent=2) + "\n")
 
