@@ -24,18 +24,15 @@ COMPILE: tuple[str, ...] = ()
 
 @dataclass(frozen=True)
 class Toolchain:
-    """The Go client and the Go version that it is told to use."""
+    """A Go of a certain version and its caches."""
 
     version: str
     program: Path
-    select: str
     caches: gotool.Caches
 
     def environment(self, program: Program) -> dict[str, str]:
         """The environment in which a program is built."""
-        return gotool.environment(
-            self.caches, GOTOOLCHAIN=self.select, CGO_ENABLED="1" if program.cgo else "0"
-        )
+        return gotool.environment(self.caches, CGO_ENABLED="1" if program.cgo else "0")
 
 
 def source_folder(program: Program, minor: str) -> Path:

@@ -182,17 +182,22 @@ def architecture() -> str:
     return {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
 
 
-def toolchain(go: Go, wanted: str, caches_: Caches) -> tuple[Path, str]:
-    """The ``go`` program to call and the GOTOOLCHAIN to set, so that Go ``wanted`` does the work.
+def toolchain(go: Go, wanted: str, caches_: Caches) -> Path:
+    """The ``go`` program of version ``wanted``.
 
-    From 1.21 on the client fetches another Go by itself. An older one is used to download the module that
-    holds the wanted Go, which the checksum database vouches for all the same.
+    From 1.21 on the client fetches another Go by itself; an older one is used to download the module that
+    holds it. The checksum database vouches for it either way. The program is then called directly: a client
+    that hands over to another on the way loses what ``dying_with_us`` has set.
     """
     if go.text == f"go{wanted}":
-        return go.path, "local"
-    if go.switches_toolchains:
-        return go.path, f"go{wanted}"
-    return _unpacked(go, wanted, caches_), "local"
+        return go.path
+    if not go.switches_toolchains:
+        return _unpacked(go, wanted, caches_)
+    env = environment(caches_, GOTOOLCHAIN=f"go{wanted}")
+    root = run(
+        [str(go.path), "env", "GOROOT"], cwd=caches_.temporary, env=env, what=f"the Go toolchain {wanted}"
+    )
+    return Path(root.strip()) / "bin" / "go"
 
 
 def _unpacked(go: Go, wanted: str, caches_: Caches) -> Path:

@@ -45,10 +45,10 @@ def prepare(
     check_space(todo, caches, folder)
     if any(not program.own for program in programs):
         reach(go, *first_module(programs, minor), REACH_SECONDS)
-    program, select = gotool.toolchain(go, go_version, caches)
-    said = go.text if select == "local" and program == go.path else f"{go.text}, which fetches go{go_version}"
-    tell(f"built with {go.path} ({said}); caches in {caches.modules.parent}")
-    return Toolchain(go_version, program, select, caches)
+    program = gotool.toolchain(go, go_version, caches)
+    fetched = "" if program == go.path else f", fetched by {go.path} ({go.text})"
+    tell(f"building with Go {go_version}{fetched}; caches in {caches.modules.parent}")
+    return Toolchain(go_version, program, caches)
 
 
 def install_missing(tell: Callable[[str], None]) -> None:

@@ -63,7 +63,7 @@ def compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Compiler:
         own = tmp_path / "go"
         (own / "mod").mkdir(parents=True, exist_ok=True)
         return compiling.Toolchain(
-            go, Path("/nonexistent"), "local", Caches(own / "mod", own / "build", own / "tmp", own)
+            go, Path("/nonexistent"), Caches(own / "mod", own / "build", own / "tmp", own)
         )
 
     def layers(layout: Layout, _work: Path) -> tuple[dict[str, Layer], list[debian.Taken]]:

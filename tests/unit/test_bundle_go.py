@@ -134,10 +134,10 @@ def test_private_modules_of_others_do_not_matter() -> None:
 
 def test_a_newer_go_fetches_the_wanted_one_by_itself(tmp_path: Path) -> None:
     """From 1.21 on GOTOOLCHAIN does it; the same version is used as it is."""
-    new = Go(fake_go(tmp_path / "go", "go1.22.1"), (1, 22, 1))
-    assert gotool.toolchain(new, "1.26.5", caches(tmp_path)) == (new.path, "go1.26.5")
+    new = Go(fake_go(tmp_path / "go", "go1.22.1", '"env GOROOT") echo "/fetched/$GOTOOLCHAIN";;'), (1, 22, 1))
+    assert gotool.toolchain(new, "1.26.5", caches(tmp_path)) == Path("/fetched/go1.26.5/bin/go")
     same = Go(new.path, (1, 26, 5))
-    assert gotool.toolchain(same, "1.26.5", caches(tmp_path)) == (new.path, "local")
+    assert gotool.toolchain(same, "1.26.5", caches(tmp_path)) == new.path
 
 
 def test_an_old_go_downloads_the_wanted_one_as_a_module(tmp_path: Path) -> None:
@@ -152,13 +152,13 @@ def test_an_old_go_downloads_the_wanted_one_as_a_module(tmp_path: Path) -> None:
     old = Go(fake_go(tmp_path / "go", "go1.19.8", download), (1, 19, 8))
     own = caches(tmp_path / "own")
     own.modules.mkdir(parents=True)
-    program, select = gotool.toolchain(old, "1.26.5", own)
-    assert (program, select) == (own.modules / root / "bin/go", "local")
+    program = gotool.toolchain(old, "1.26.5", own)
+    assert program == own.modules / root / "bin/go"
     assert program.stat().st_mode & 0o111
     assert (own.modules / root / tool / "compile").stat().st_mode & 0o111
     assert (own.modules / root / "src/go.mod").read_text(encoding="utf-8") == "module std\n"
     old.path.unlink()
-    assert gotool.toolchain(old, "1.26.5", own)[0] == program
+    assert gotool.toolchain(old, "1.26.5", own) == program
 
 
 def test_the_newest_go_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
