@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lab import cgroups, host
+from lab import cgroups, host, paths
 from lab import commands as homelab
 from lab.errors import EXIT_FAILED, EXIT_INTERRUPTED, InputError, LabError
 from lab.lab import DEFAULT, Lab
@@ -156,6 +157,8 @@ def _missing(_lab: Lab, _: argparse.Namespace) -> int:
 def _down(lab: Lab, arguments: argparse.Namespace) -> int:
     with lab.lock(wait=arguments.wait):
         left = lab.down()
+    with contextlib.suppress(OSError):
+        paths.home().rmdir()  # with the last lab
     for problem in left:
         print(f"error: left over: {problem}", file=sys.stderr)
     return EXIT_FAILED if left else 0

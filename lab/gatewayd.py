@@ -35,11 +35,12 @@ def serve(settings: dict[str, object]) -> None:
     for port, address, target in forwards if isinstance(forwards, list) else []:
         servers.append(Forward(int(port), namespace, (str(address), int(target))))
     cache = Path(str(settings["apt_cache"]))
+    # The last: who sees it answer may count on all of them.
     proxy = network.inside(namespace, lambda: Proxy((GATEWAY, PROXY_PORT), cache, proxies, trusted))
-    proxy.store.tidy()
-    servers.append(proxy)  # the last: who sees it answer may count on all of them
+    servers.append(proxy)
     for server in servers:
         threading.Thread(target=server.serve_forever, daemon=True).start()
+    proxy.store.tidy()
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     stop.wait()

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import signal
@@ -80,6 +81,23 @@ def _boot(config: dict[str, Any], console: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
+def _claim(folder: str) -> bool:
+    """Be the node's only supervisor, and write down who that is; the lock goes with the process."""
+    lock = os.open(folder + "/run.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    with open("/proc/self/stat") as stream:
+        started = int(stream.read().rpartition(")")[2].split()[19])
+    with open("/proc/sys/kernel/random/boot_id") as stream:
+        boot = stream.read().strip()
+    with open(folder + "/run.json.new", "w") as stream:
+        json.dump({"pid": os.getpid(), "started": started, "boot": boot}, stream)
+    os.rename(folder + "/run.json.new", folder + "/run.json")
+    return True
+
+
 def main() -> int:
     """Do what the arguments say."""
     mode, path = sys.argv[1:]
@@ -87,6 +105,9 @@ def main() -> int:
         config = json.load(stream)
     if mode == "exec":
         _become_node(config)
+    if not _claim(os.path.dirname(path)):
+        print("the node has a supervisor already", file=sys.stderr)
+        return 1
     console = os.open(config["console"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     while True:
         for cgroup in config["cgroups"]:

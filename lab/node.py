@@ -148,9 +148,9 @@ class Node:
                 [*launcher, "supervise", str(self.folder / "launch.json")],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/",
             )  # fmt: skip
-        if process := Process.of(supervisor.pid):
-            process.save(self.folder / "run.json")
         _reap_later(supervisor)
+        if not wait_until(lambda: self.running() or supervisor.poll() is not None, 30, pause=0.005):
+            raise LabError(f"node {self.name}: its supervisor, process {supervisor.pid}, does not begin")
 
     def _start_unit(self, argv: list[str]) -> None:
         run_quietly(["systemctl", "reset-failed", self.unit])

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import ipaddress
 import os
@@ -95,9 +96,10 @@ class Store:
         """Remove half-fetched files, and what nobody asked for in a month."""
         limit = time.time() - _KEPT_DAYS * 86400
         for path in self.folder.iterdir():
-            age = path.stat().st_mtime
-            if age < limit or (path.suffix == ".part" and age < time.time() - 3600):
-                path.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # other labs use the folder too
+                age = path.stat().st_mtime
+                if age < limit or (path.suffix == ".part" and age < time.time() - 3600):
+                    path.unlink()
 
     def path_of(self, url: str) -> Path:
         """Return where a file is kept."""
