@@ -17,9 +17,9 @@ from bundle import gomod, gotool, places
 from bundle.errors import BundleError, WrongInputError
 from bundle.recipe import Program
 
-# Without debugging tables: they are cut off at the end anyway, and writing them takes a tenth of the time.
+# Without debugging tables, which are cut off at the end anyway: a fifth less cache, a twentieth less time.
 LINK = ("-s", "-w")
-COMPILE: tuple[str, ...] = ()
+COMPILE = ("-dwarf=false",)
 
 
 @dataclass(frozen=True)

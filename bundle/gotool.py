@@ -102,7 +102,7 @@ def missing_packages() -> list[str]:
     missing = [] if find() else ["golang-go"]
     if not shutil.which("gcc"):
         missing.append("gcc")
-    if not any(Path("/usr/include").glob("**/stdlib.h")):
+    if not Path("/usr/include/stdlib.h").exists():
         missing.append("libc6-dev")
     missing += [
         package

@@ -7,9 +7,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,21 +64,22 @@ def _checksums(folder: Path, manifest: dict[str, Any]) -> list[str]:
 
 def _repository(folder: Path, minor: str) -> Iterator[str]:
     root = folder / "apt" / f"v{minor}"
+    if not shutil.which("gpg"):
+        yield "gpg is not installed, so signatures cannot be checked: apt-get install gpg"
+        return
     if any(
         not (root / name).is_file()
         for name in ("InRelease", "Release", "Release.gpg", "Release.key", "Packages")
     ):
         return  # told with the missing files
-    with tempfile.TemporaryDirectory(prefix="ks-") as temporary:
-        keyring = Path(temporary) / "key.gpg"
-        made = _quiet(
-            ["gpg", "--homedir", temporary, "--batch", "--dearmor", "-o", keyring, root / "Release.key"]
-        )
-        if made.returncode:
-            yield f"{root / 'Release.key'}: is no key: {made.stderr.strip()}"
+    with tempfile.TemporaryDirectory(prefix="ks-") as home:
+        gpg = ["gpg", "--homedir", home, "--batch", "--no-tty", "--trust-model", "always"]
+        imported = _quiet([*gpg, "--import", root / "Release.key"])
+        if imported.returncode:
+            yield f"{root / 'Release.key'}: is no key: {imported.stderr.strip()}"
             return
-        for files in (["InRelease"], ["Release.gpg", "Release"]):
-            checked = _quiet(["gpgv", "--keyring", keyring, *(root / name for name in files)])
+        for files in (("InRelease",), ("Release.gpg", "Release")):
+            checked = _quiet([*gpg, "--verify", *(root / name for name in files)])
             if checked.returncode:
                 said = checked.stderr.strip().splitlines()[-1]
                 yield f"{root / files[0]}: the signature is not valid: {said}"
@@ -135,5 +137,5 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _quiet(command: list[str | Path]) -> subprocess.CompletedProcess[str]:
+def _quiet(command: Sequence[str | Path]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
