@@ -46,7 +46,8 @@ def parse_ranges(name: str, text: str) -> tuple[list[Network], list[str]]:
 def _unusable(name: str, network: Network) -> list[str]:
     if network.is_loopback or network.is_multicast or network.is_link_local or network.is_unspecified:
         return [
-            f"{name} is {network}, which is reserved (loopback, link-local or multicast); take a private range."
+            f"{name} is {network}, which is reserved (loopback, link-local or multicast); take a private "
+            "range."
         ]
     return []
 
@@ -75,22 +76,22 @@ def check_ranges(ranges: t.Mapping[str, str], addresses: t.Mapping[str, str]) ->
         for name, network in networks:
             if address.version == network.version and address in network:
                 problems.append(
-                    f"{host} has the address {address}, which lies in {name} {network}; pods and services need a range "
-                    "that no machine is in."
+                    f"{host} has the address {address}, which lies in {name} {network}; pods and services "
+                    "need a range that no machine is in."
                 )
     return problems
 
 
 def check_sizes(pods: str, services: str, machines: int) -> list[str]:
-    """Check that the pod range has room for every machine, and that the service range is one that Kubernetes takes."""
+    """Check that there is room for all machines, and that Kubernetes takes a service range of that size."""
     problems = []
     for network in parse_ranges("pods", pods)[0]:
         bits = _NODE_BITS[network.version]
         room = 2 ** (bits - network.prefixlen) if network.prefixlen <= bits else 0
         if room < machines:
             problems.append(
-                f"The pod range {network} has room for {room} machines (a /{bits} each), there are {machines}; "
-                f"take a larger range."
+                f"The pod range {network} has room for {room} machines (a /{bits} each), there are "
+                f"{machines}; take a larger range."
             )
     for network in parse_ranges("services", services)[0]:
         if network.max_prefixlen - network.prefixlen > _LARGEST_SERVICE_BITS:
@@ -115,8 +116,8 @@ def check_machines(
     checked = Checked()
     if not control_planes:
         checked.problems.append(
-            "No machine is a control plane of a kubeadm cluster: give one the role control-plane in the registry, or "
-            "put it into group control_plane."
+            "No machine is a control plane of a kubeadm cluster: give one the role control-plane in the "
+            "registry, or put it into group control_plane."
         )
     count = len(control_planes)
     if count and count % 2 == 0:
@@ -129,7 +130,8 @@ def check_machines(
         name = names.get(host, host)
         if len(name) > 253 or not _NODE_NAME.fullmatch(name):
             checked.problems.append(
-                f"{host} would be node {name!r}, expected lower-case letters, digits, '-' and '.' (a DNS name)."
+                f"{host} would be node {name!r}, expected lower-case letters, digits, '-' and '.' (a DNS "
+                "name)."
             )
     for kind, values in (("node name", {h: names.get(h, h) for h in members}), ("address", addresses)):
         holders: dict[str, list[str]] = {}

@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The checks that a cluster has to pass, asked on its nodes, and the list that a person reads.
 
-A node asks the cluster's DNS and API through their service addresses: that takes kube-proxy's rules, and the pod
-network when the DNS server runs on another node. The first control plane also asks the API what it thinks.
+A node asks the cluster's DNS and API through their service addresses: that takes kube-proxy's rules, and the
+pod network when the DNS server runs on another node. The first control plane also asks the API what it
+thinks.
 """
 
 from __future__ import annotations
@@ -234,7 +235,7 @@ def as_dicts(checks: t.Sequence[Check]) -> list[dict[str, t.Any]]:
 
 
 def report(results: t.Mapping[str, t.Sequence[t.Mapping[str, t.Any]]]) -> list[str]:
-    """Return the list that a person reads, a line a check: a tick, what was found, and where something is wrong."""
+    """Return the list that a person reads: a line a check, with a tick and what was found or is wrong."""
     lines = []
     for name in ORDER:
         found = [

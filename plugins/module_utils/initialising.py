@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Make the first control plane of a cluster, or finish what an interrupted run began.
 
-Before kubeadm does anything a record says `begun` and which files were there already; when the API is ready it says
-`done`. Between the two, kubeadm is simply run again: each of its phases can be repeated, and nothing is removed.
-Only when etcd has never written anything is the unfinished state cleared away first.
+Before kubeadm does anything a record says `begun` and which files were there already; when the API is ready
+it says `done`. Between the two, kubeadm is simply run again: each of its phases can be repeated, and nothing
+is removed. Only when etcd has never written anything is the unfinished state cleared away first.
 """
 
 from __future__ import annotations
@@ -95,8 +95,8 @@ class Initialiser:
             self._validate()
         if config_differs and decision.action in (plan.NOTHING, plan.START):
             result.warnings.append(
-                f"{self.options.config_path} on {self.options.host} differs from what was asked for. The file is "
-                "written; the running cluster keeps the settings that it was made with."
+                f"{self.options.config_path} on {self.options.host} differs from what was asked for. The "
+                "file is written; the running cluster keeps the settings that it was made with."
             )
         if check:
             result.changed = config_differs or decision.action != plan.NOTHING
@@ -124,8 +124,8 @@ class Initialiser:
         )
         if code != 0:
             raise ClusterError(
-                f"kubeadm does not accept the configuration for {self.options.host}: {Outcome(code, out + err).problem()}. "
-                "It comes from the variables kubeadm_init_*."
+                f"kubeadm does not accept the configuration for {self.options.host}: "
+                f"{Outcome(code, out + err).problem()}. It comes from the variables kubeadm_init_*."
             )
 
     def _act(self, action: str, node: NodeState) -> bool:
@@ -157,7 +157,8 @@ class Initialiser:
             code, _out, err = self.host.run(["systemctl", "start", "kubelet.service"], None, 60)
             if code != 0:
                 raise ClusterError(
-                    f"The kubelet on {self.options.host} does not start: {err.strip()}. See journalctl -u kubelet."
+                    f"The kubelet on {self.options.host} does not start: {err.strip()}. See journalctl -u "
+                    "kubelet."
                 )
         self._wait_ready()
         return stopped
@@ -182,8 +183,9 @@ class Initialiser:
         outcome = self._kubeadm(["config", "images", "pull"], self.options.image_timeout)
         if outcome.code != 0:
             raise ClusterError(
-                f"The images of the control plane could not be pulled on {self.options.host}: {outcome.problem()}. "
-                "Set artifacts_image_mirror to a registry that has them, or use a bundle (artifacts_source)."
+                f"The images of the control plane could not be pulled on {self.options.host}: "
+                f"{outcome.problem()}. Set artifacts_image_mirror to a registry that has them, or use a "
+                "bundle (artifacts_source)."
             )
 
     def _initialise(self, ignored: t.Sequence[str]) -> None:
@@ -195,7 +197,8 @@ class Initialiser:
         if outcome.code != 0:
             raise ClusterError(
                 f"kubeadm init on {self.options.host} failed: {outcome.problem()}. All of its output is in "
-                f"{self.options.log} there, the kubelet's in journalctl -u kubelet. The same command again goes on."
+                f"{self.options.log} there, the kubelet's in journalctl -u kubelet. The same command again "
+                "goes on."
             )
 
     def _wait_ready(self) -> None:
@@ -209,7 +212,8 @@ class Initialiser:
             time.sleep(0.5)
         kubelet = kubelet_service(self.host.run)
         raise ClusterError(
-            f"The API server on {self.options.host} is not ready after {self.options.ready_timeout:g} seconds "
-            f"({problem[:300].strip() or 'no answer'}; kubelet: {kubelet.active}). The cluster's data is not touched. "
-            "Look at journalctl -u kubelet and crictl ps -a there; then the same command again."
+            f"The API server on {self.options.host} is not ready after {self.options.ready_timeout:g} "
+            f"seconds ({problem[:300].strip() or 'no answer'}; kubelet: {kubelet.active}). The cluster's "
+            "data is not touched. Look at journalctl -u kubelet and crictl ps -a there; then the same "
+            "command again."
         )

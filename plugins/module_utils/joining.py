@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Make a machine a worker of the cluster, or finish a join that was interrupted.
 
-Whether it is one is decided from its own files and from what the API says together. The join configuration, which
-holds the token, is given to kubeadm in memory and is never on the disk.
+Whether it is one is decided from its own files and from what the API says together. The join configuration,
+which holds the token, is given to kubeadm in memory and is never on the disk.
 """
 
 from __future__ import annotations
@@ -117,7 +117,8 @@ class Joiner:
         code, _out, err = self.host.run(["systemctl", verb, "kubelet.service"], None, 60)
         if code != 0:
             raise ClusterError(
-                f"The kubelet on {self.options.host} does not start: {err.strip()}. See journalctl -u kubelet."
+                f"The kubelet on {self.options.host} does not start: {err.strip()}. See journalctl -u "
+                "kubelet."
             )
         member = self._wait(
             lambda: ask_membership(self.host.paths.kubernetes / "kubelet.conf", node.name)[0] is True,
@@ -128,7 +129,7 @@ class Joiner:
         return member
 
     def _finish(self) -> None:
-        """Do what kubeadm does last: note the socket of the container runtime, drop the bootstrap credentials."""
+        """Do what kubeadm does last: note the runtime's socket, drop the bootstrap credentials."""
         kubernetes = self.host.paths.kubernetes
         if not (self.host.paths.kubelet / "instance-config.yaml").exists():
             body = {"metadata": {"annotations": {CRI_SOCKET_ANNOTATION: self.host.cri_socket}}}
@@ -142,7 +143,8 @@ class Joiner:
                 ) from error
             if not answer.ok:
                 raise ClusterError(
-                    f"{self.options.host} could not finish its join: the API said {answer.status} {answer.body[:300]}"
+                    f"{self.options.host} could not finish its join: the API said {answer.status} "
+                    f"{answer.body[:300]}"
                 )
         (kubernetes / "bootstrap-kubelet.conf").unlink(missing_ok=True)
 
@@ -188,19 +190,20 @@ class Joiner:
     def _explain(self, outcome: Outcome, same_name: bool) -> str:
         if same_name:
             return (
-                f"Another machine answers as node {self.options.node_name}: the API says that it is Ready, and "
-                f"{self.options.host} is not it. Give one of them another name."
+                f"Another machine answers as node {self.options.node_name}: the API says that it is Ready, "
+                f"and {self.options.host} is not it. Give one of them another name."
             )
         return (
-            f"kubeadm join on {self.options.host} failed: {outcome.problem()}. There: {self.options.log} has all of "
-            f"its output, {self.options.failure_log} the kubelet's as well. The same command again tries again."
+            f"kubeadm join on {self.options.host} failed: {outcome.problem()}. There: {self.options.log} has "
+            f"all of its output, {self.options.failure_log} the kubelet's as well. The same command again "
+            "tries again."
         )
 
     def _wait_healthy(self) -> None:
         if not self._wait(lambda: kubelet_service(self.host.run).healthy, self.options.ready_timeout):
             raise ClusterError(
-                f"The kubelet on {self.options.host} is not healthy after {self.options.ready_timeout:g} seconds. "
-                "See journalctl -u kubelet there."
+                f"The kubelet on {self.options.host} is not healthy after {self.options.ready_timeout:g} "
+                "seconds. See journalctl -u kubelet there."
             )
 
     @staticmethod

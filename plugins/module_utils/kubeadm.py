@@ -3,8 +3,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Run kubeadm: one at a time, with a log, and to an end.
 
-The lock is inherited by kubeadm itself. So when a run is killed while its kubeadm goes on, the next run waits for
-that one instead of working against it.
+The lock is inherited by kubeadm itself. So when a run is killed while its kubeadm goes on, the next run waits
+for that one instead of working against it.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ class Outcome:
         """Return the lines that say what was wrong, else the last ones."""
         if self.timed_out:
             return "it did not end in time; last lines: " + " | ".join(self.output.strip().splitlines()[-4:])
+        if self.code < 0:
+            return f"it was ended by signal {-self.code}"
         found = [line.strip() for line in _ERROR.findall(self.output)]
         return " | ".join(dict.fromkeys(found or self.output.strip().splitlines()[-4:]))
 
@@ -91,8 +93,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def run_logged(
     argv: t.Sequence[str], log: Path, timeout: float, keep: t.Sequence[int] = (), pass_lock: int | None = None
 ) -> Outcome:
-    """Run `argv`, its output appended to `log` (0600). The output goes there straight, so that the program does not
-    die with us. `keep` are descriptors that it reads, `pass_lock` is the lock that it holds as long as it lives.
+    """Run `argv`, its output appended to `log` (0600), straight, so that the program does not die with us.
+
+    `keep` are descriptors that it reads, `pass_lock` is the lock that it holds as long as it lives.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     descriptors = [*keep, *([pass_lock] if pass_lock is not None else [])]
@@ -127,7 +130,7 @@ def run_logged(
 
 
 def config_in_memory(text: str) -> int:
-    """Return a descriptor of an anonymous file with `text`, for a configuration that must not reach the disk."""
+    """Return a descriptor of an anonymous file with `text`: a configuration that must not reach the disk."""
     handle = os.memfd_create("kubestead-kubeadm", os.MFD_CLOEXEC)
     os.write(handle, text.encode())
     return handle

@@ -3,14 +3,15 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Everything that a cluster leaves on a machine, and how each piece is taken away.
 
-Only what is known to be a cluster's is found: named links, chains and tables, the folders of Kubernetes. Packages,
-the container runtime, its images and other people's firewall rules stay.
+Only what is known to be a cluster's is found: named links, chains and tables, the folders of Kubernetes.
+Packages, the container runtime, its images and other people's firewall rules stay.
 """
 
 from __future__ import annotations
 
 import fnmatch
 import re
+import shlex
 import shutil
 import socket
 import typing as t
@@ -63,9 +64,19 @@ class Host:
         return [re.sub(r"\\([0-7]{3})", lambda m: chr(int(m.group(1), 8)), point) for point in points]
 
 
+def _target(rule: str) -> str:
+    """Return where a rule leads; a comment that looks like it does not count."""
+    try:
+        words = shlex.split(rule)
+    except ValueError:
+        return ""
+    return next((after for word, after in zip(words, words[1:]) if word in ("-j", "-g")), "")
+
+
 def removal_script(saved: str, ours: re.Pattern[str] = CHAINS) -> str:
-    """Turn what `iptables-save` says into input of `iptables-restore --noflush` that removes our chains and the rules
-    that lead to them, and nothing else. Empty when there is nothing of ours.
+    """Turn what `iptables-save` says into input for `iptables-restore --noflush`.
+
+    It removes our chains and the rules that lead to them, and nothing else. Empty when there are none.
     """
     script: list[str] = []
     table, chains, rules = "", list[str](), list[str]()
@@ -78,8 +89,7 @@ def removal_script(saved: str, ours: re.Pattern[str] = CHAINS) -> str:
                 chains.append(name)
         elif line.startswith("-A "):
             chain = line.split(" ", 2)[1]
-            target = re.search(r" -[jg] (\S+)", line)
-            if not ours.match(chain) and target and ours.match(target.group(1)):
+            if not ours.match(chain) and ours.match(_target(line)):
                 rules.append("-D " + line[3:])
         elif line == "COMMIT" and (chains or rules):
             flush = [f"-F {name}" for name in chains] + [f"-X {name}" for name in chains]
@@ -250,7 +260,7 @@ def stop_kubelet(host: Host) -> str:
 
 
 def clear_worker(host: Host) -> list[str]:
-    """Take away what a join that did not end has left: nothing of the network, nothing of the runtime but pods."""
+    """Take away what a join that did not end has left; of network and runtime nothing but pods."""
     problem = stop_kubelet(host)
     pieces = find_pods(host) + find_mounts(host)
     for folder in (host.paths.kubernetes, host.paths.kubelet):
@@ -259,7 +269,7 @@ def clear_worker(host: Host) -> list[str]:
 
 
 def clear_control_plane(host: Host, kept: t.Container[str]) -> list[str]:
-    """Take away what an initialisation left that never had data. `kept` are the authorities that were there before.
+    """Take away what an initialisation left that never had data, but what is in `kept`.
 
     The kubelet is stopped first, then its pods; etcd's folder is not touched: the caller looks at it again.
     """

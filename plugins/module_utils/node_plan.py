@@ -3,8 +3,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Decide what has to be done on a node so that it is the first control plane, or a worker, of the cluster.
 
-One rule stands above all: what may hold a cluster's data is never removed, and when two readings are possible the
-answer is to refuse, in words that say what to type. Only what our own unfinished run left is cleared away.
+One rule stands above all: what may hold a cluster's data is never removed, and when two readings are possible
+the answer is to refuse, in words that say what to type. Only what our own unfinished run left is cleared
+away.
 """
 
 from __future__ import annotations
@@ -87,6 +88,19 @@ def plan_init(
     """Decide for the first control plane. `unknown` are control planes that could not be asked."""
     if node.state == "control_plane":
         return _plan_existing(node)
+    return _plan_incomplete(host, node) or _never_two(host, others, unknown) or _plan_new(node)
+
+
+def _plan_new(node: NodeState) -> Decision:
+    if node.state == "partial":
+        return Decision(
+            CLEAN_AND_INITIALISE, "an initialisation of ours was interrupted before there was any data"
+        )
+    return Decision(INITIALISE, "there is no cluster yet")
+
+
+def _plan_incomplete(host: str, node: NodeState) -> Decision | None:
+    """Decide where there is more than nothing and less than a control plane; None: a new one may be made."""
     if node.state == "worker":
         return Decision(
             REFUSE,
@@ -97,23 +111,17 @@ def plan_init(
         return _plan_with_data(host, node)
     if node.state == "partial" and node.initialisation != "begun":
         lost = (
-            "Its cluster was complete once, so its etcd data is lost: restore it from a backup into /var/lib/etcd. "
+            "Its cluster was complete once, so its etcd data is lost: restore it from a backup into "
+            "/var/lib/etcd. "
             if node.initialisation == "done"
             else "They are not from an unfinished run of ours. "
         )
         return Decision(
             REFUSE,
-            f"{host} has parts of a control plane and no etcd data: {found_on(node)}. {lost}"
-            f"If nothing of it is needed: {how_to_reset(host)}",
+            f"{host} has parts of a control plane and no etcd data: {found_on(node)}. {lost}If nothing of it "
+            f"is needed: {how_to_reset(host)}",
         )
-    refusal = _never_two(host, others, unknown)
-    if refusal:
-        return refusal
-    if node.state == "partial":
-        return Decision(
-            CLEAN_AND_INITIALISE, "an initialisation of ours was interrupted before there was any data"
-        )
-    return Decision(INITIALISE, "there is no cluster yet")
+    return None
 
 
 def _plan_existing(node: NodeState) -> Decision:
@@ -129,9 +137,9 @@ def _plan_with_data(host: str, node: NodeState) -> Decision:
         return Decision(RESUME, "an initialisation of ours was interrupted")
     return Decision(
         REFUSE,
-        f"{host} has etcd data (/var/lib/etcd/member) but is no whole control plane; found: {found_on(node)}. "
-        f"This may be all that is left of a cluster, so it is not touched. Restore /etc/kubernetes from a backup, "
-        f"or, if nothing of it is needed: {how_to_reset(host)}",
+        f"{host} has etcd data (/var/lib/etcd/member) but is no whole control plane; found: "
+        f"{found_on(node)}. This may be all that is left of a cluster, so it is not touched. Restore "
+        f"/etc/kubernetes from a backup, or, if nothing of it is needed: {how_to_reset(host)}",
     )
 
 
@@ -141,15 +149,16 @@ def _never_two(host: str, others: t.Sequence[Other], unknown: t.Sequence[str]) -
         return Decision(
             REFUSE,
             f"{host} has no cluster, but these machines already belong to one: "
-            f"{', '.join(other.describe() for other in members)}. A second cluster is never made. If that cluster is "
-            f"wanted, bring its control plane back (it is to be the first of group control_plane); if it is not: "
-            f"{how_to_reset(','.join(other.host for other in members))}",
+            f"{', '.join(other.describe() for other in members)}. A second cluster is never made. If that "
+            "cluster is wanted, bring its control plane back (it is to be the first of group control_plane); "
+            f"if it is not: {how_to_reset(','.join(other.host for other in members))}",
         )
     if unknown:
         return Decision(
             REFUSE,
-            f"{host} has no cluster, and whether one is on {', '.join(unknown)} could not be asked. A cluster is only "
-            f"made when no control plane has one: run without --limit, with all control planes switched on.",
+            f"{host} has no cluster, and whether one is on {', '.join(unknown)} could not be asked. A "
+            "cluster is only made when no control plane has one: run without --limit, with all control "
+            "planes switched on.",
         )
     return None
 
@@ -164,8 +173,8 @@ def plan_join(host: str, name: str, node: NodeState, cluster: t.Mapping[str, t.A
     if node.state in ("control_plane", "partial") and (node.etcd_data or node.manifests):
         return Decision(
             REFUSE,
-            f"{host} is to be a worker, but parts of a control plane are on it: {found_on(node)}. "
-            f"If nothing of it is needed: {how_to_reset(host)}",
+            f"{host} is to be a worker, but parts of a control plane are on it: {found_on(node)}. If nothing "
+            f"of it is needed: {how_to_reset(host)}",
         )
     if "kubelet.conf" in node.files:
         return _plan_joined(host, name, node, pin, known)
@@ -181,17 +190,21 @@ def _plan_joined(
     if node.kubelet_ca_pin and node.kubelet_ca_pin != pin:
         return Decision(
             REFUSE,
-            f"{host} belongs to another cluster: {node.endpoint}, authority {node.kubelet_ca_pin}; this one has "
-            f"{pin}. If it is to leave that cluster: {how_to_reset(host)}",
+            f"{host} belongs to another cluster: {node.endpoint}, authority {node.kubelet_ca_pin}; this one "
+            f"has {pin}. If it is to leave that cluster: {how_to_reset(host)}",
         )
     if not node.kubelet_ca_pin or not node.name:
         return Decision(CLEAN_AND_JOIN, "an interrupted join left a kubelet.conf that cannot be read")
     if node.name != name:
         return Decision(
             REFUSE,
-            f"{host} is in the cluster as node {node.name}, expected {name}. Drain and delete that node, then: "
-            f"{how_to_reset(host)}",
+            f"{host} is in the cluster as node {node.name}, expected {name}. Drain and delete that node, "
+            f"then: {how_to_reset(host)}",
         )
+    return _plan_member(node, known)
+
+
+def _plan_member(node: NodeState, known: t.Container[str]) -> Decision:
     if node.name not in known:
         return Decision(START, "it has joined, but the API does not know it")
     if node.kubelet.active != "active":

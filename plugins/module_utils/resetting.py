@@ -44,31 +44,25 @@ def reset(
     """Stop the kubelet, let kubeadm undo what it knows of, and take away the rest."""
     result = ResetResult(found=find_all(host))
     kubelet = kubelet_service(host.run)
-    # A kubelet without a configuration starts again and again; where nothing is left that is its normal state.
-    result.kubelet_stopped = kubelet.active == "active" or (
-        bool(result.found) and kubelet.active == "activating"
-    )
+    # A kubelet without a configuration starts again and again: where nothing is left, that is right.
+    restarting = kubelet.active == "activating" and bool(result.found)
+    result.kubelet_stopped = kubelet.active == "active" or restarting
     if check or not result.changed:
         return result
     end_processes(running(["kubeadm", "init"]) + running(["kubeadm", "join"]))
     problem = stop_kubelet(host)
     problems = [problem] if problem else []
     if use_kubeadm and any(piece.what.startswith(str(host.paths.kubernetes)) for piece in result.found):
-        # Best effort by design: what it leaves is found below. The whole cluster goes, so it need not ask the API.
-        host.run(
-            [
-                "kubeadm",
-                "reset",
-                "--force",
-                "--cri-socket",
-                host.cri_socket,
-                "--skip-phases",
-                "remove-etcd-member",
-            ]
-            + ["--kubeconfig", "/dev/null"],
-            None,
-            kubeadm_timeout,
-        )
+        # Its end does not matter: what it leaves is found below. The whole cluster goes, so no API is asked.
+        socket = f"--cri-socket={host.cri_socket}"
+        command = [
+            "kubeadm",
+            "reset",
+            "--force",
+            "--skip-phases=remove-etcd-member",
+            "--kubeconfig=/dev/null",
+        ]
+        host.run([*command, socket], None, kubeadm_timeout)
     left = find_all(host)
     for _round in range(ROUNDS):
         if not left:
@@ -85,8 +79,8 @@ def explain(name: str, result: ResetResult) -> str:
     more = f" and {len(result.left) - 10} more" if len(result.left) > 10 else ""
     reasons = "; ".join(dict.fromkeys(result.problems)) or "no error was reported"
     return (
-        f"Not everything could be taken off {name}. Left: {pieces}{more}. Reasons: {reasons}. "
-        "Run the same command again; a restart of the machine frees what is still in use."
+        f"Not everything could be taken off {name}. Left: {pieces}{more}. Reasons: {reasons}. Run the same "
+        "command again; a restart of the machine frees what is still in use."
     )
 
 

@@ -72,7 +72,8 @@ checks:
   returned: success
   type: list
   elements: dict
-  sample: [{name: pod network, ok: true, warning: false, detail: kubernetes.default.svc.cluster.local is 10.96.0.1}]
+  sample: [{name: pod network, ok: true, warning: false, detail: kubernetes.default.svc.cluster.local is
+  10.96.0.1}]
 problems:
   description: What is wrong, in a sentence each.
   returned: success

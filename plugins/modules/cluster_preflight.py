@@ -11,8 +11,8 @@ short_description: Check what a cluster is to be made of
 version_added: 0.1.0
 author: Kubestead contributors (@kubestead)
 description:
-  - Checks machines and address ranges of a cluster against each other and fails with all problems at once. No machine
-    is asked; run it on the controller before anything else.
+  - Checks machines and address ranges of a cluster against each other and fails with all problems at once.
+    No machine is asked; run it on the controller before anything else.
   - An even number of control planes is only warned of.
 extends_documentation_fragment:
   - kubestead.homelab.attributes

@@ -11,9 +11,9 @@ short_description: Take Kubernetes off a machine
 version_added: 0.1.0
 author: Kubestead contributors (@kubestead)
 description:
-  - Finds everything that a cluster has left on the machine and takes it away, in one round trip, whatever state the
-    cluster is in. Pods, mounts, network namespaces and links of pods, firewall rules of Kubernetes and of the pod
-    network, C(/etc/kubernetes), the data of etcd and of the kubelet.
+  - Finds everything that a cluster has left on the machine and takes it away, in one round trip, whatever
+    state the cluster is in. Pods, mounts, network namespaces and links of pods, firewall rules of Kubernetes
+    and of the pod network, C(/etc/kubernetes), the data of etcd and of the kubelet.
   - Other firewall rules, packages, the container runtime and its images are kept.
   - Looks again afterwards, and fails with what is left.
 extends_documentation_fragment:

@@ -78,7 +78,8 @@ kubeadm:
       type: str
       sample: 1.36.4
     api:
-      description: Status of C(/livez), C(/readyz) and C(/healthz) of the API server on this node; 0 without an answer.
+      description: Status of C(/livez), C(/readyz) and C(/healthz) of the API server on this node; 0 without
+        an answer.
       type: dict
       sample: {livez: 200, readyz: 200, healthz: 200}
     api_problem:
@@ -102,7 +103,8 @@ kubeadm:
       description: How many days that is from now.
       type: int
     member:
-      description: Whether its cluster knows this node, asked with the kubelet's certificate; none when it did not answer.
+      description: Whether its cluster knows this node, asked with the kubelet's certificate; none when it did
+        not answer.
       type: bool
     member_problem:
       description: Why it did not answer.
@@ -115,7 +117,8 @@ kubeadm:
       type: list
       elements: str
     cluster:
-      description: What the API says to C(admin.conf); whether it RV(ignore:answers), and its RV(ignore:nodes).
+      description: What the API says to C(admin.conf); whether it RV(ignore:answers), and its
+        RV(ignore:nodes).
       type: dict
 """
 

@@ -11,12 +11,12 @@ short_description: Make the first control plane of a cluster
 version_added: 0.1.0
 author: Kubestead contributors (@kubestead)
 description:
-  - Finds out what is on the machine and does what is missing, in one round trip. Nothing when the cluster runs;
-    starts the kubelet when the cluster's data is there but does not run; pulls the images and runs C(kubeadm init)
-    when there is nothing; goes on where an interrupted run stopped.
+  - Finds out what is on the machine and does what is missing, in one round trip. Nothing when the cluster
+    runs; starts the kubelet when the cluster's data is there but does not run; pulls the images and runs
+    C(kubeadm init) when there is nothing; goes on where an interrupted run stopped.
   - Data of a cluster is never removed. Where two readings are possible it fails and says what to type.
-  - Never makes a second cluster. It fails when a machine in O(others) already belongs to one, or when a control plane
-    could not be asked (O(unknown)).
+  - Never makes a second cluster. It fails when a machine in O(others) already belongs to one, or when a
+    control plane could not be asked (O(unknown)).
   - One kubeadm at a time. When an earlier run was killed and its kubeadm goes on, this one waits for it.
 extends_documentation_fragment:
   - kubestead.homelab.attributes
@@ -28,8 +28,8 @@ options:
     required: true
   config:
     description:
-      - The configuration for kubeadm, as YAML. Written to O(config_path), mode 0600, after C(kubeadm config validate)
-        has accepted it.
+      - The configuration for kubeadm, as YAML. Written to O(config_path), mode 0600, after
+        C(kubeadm config validate) has accepted it.
     type: str
     required: true
   config_path:

@@ -11,11 +11,11 @@ short_description: Make a machine a worker of a kubeadm cluster
 version_added: 0.1.0
 author: Kubestead contributors (@kubestead)
 description:
-  - Decides from the machine's own files and from what the API knows whether it has joined, in one round trip, and does
-    what is missing. Nothing when it is a member; starts its kubelet; finishes an interrupted join; clears away what
-    one has left that got less far, on this machine only; joins.
-  - Without O(configuration) it does all that needs no token, and says in RV(needs_token) whether one is needed. So a
-    token is only made when a machine really has to join.
+  - Decides from the machine's own files and from what the API knows whether it has joined, in one round trip,
+    and does what is missing. Nothing when it is a member; starts its kubelet; finishes an interrupted join;
+    clears away what one has left that got less far, on this machine only; joins.
+  - Without O(configuration) it does all that needs no token, and says in RV(needs_token) whether one is
+    needed. So a token is only made when a machine really has to join.
   - Fails, in words that say what to type, when the machine belongs to another cluster or is a control plane.
   - The configuration with the token goes to kubeadm in memory; it is never on the disk.
 extends_documentation_fragment:
@@ -103,7 +103,11 @@ kubeadm:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubestead.homelab.plugins.module_utils.initialising import ClusterError
-from ansible_collections.kubestead.homelab.plugins.module_utils.joining import Joiner, JoinOptions
+from ansible_collections.kubestead.homelab.plugins.module_utils.joining import (
+    Joiner,
+    JoinOptions,
+    JoinResult,
+)
 from ansible_collections.kubestead.homelab.plugins.module_utils.kubeadm import (
     BusyError,
     end_processes,
@@ -150,7 +154,7 @@ def main() -> None:
         ready_timeout=given["ready_timeout"],
     )
 
-    def join(wait: float):
+    def join(wait: float) -> JoinResult:
         with lock(wait) as held:
             return Joiner(options, Host(cri_socket=given["cri_socket"]), held).run(module.check_mode)
 

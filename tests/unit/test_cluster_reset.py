@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a cluster leaves on a machine is found and taken away, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kubestead.model.leftovers import clear_control_plane, find_all, removal_script
+from kubestead.model.resetting import explain, reset
+from tests.unit.kubeadm_sample import (
+    Programs,
+    SampleHost,
+    make_certificate,
+    put,
+    put_control_plane,
+    sample_host,
+)
+
+SAVED = """\
+*nat
+:PREROUTING ACCEPT [0:0]
+:MINE - [0:0]
+:KUBE-SERVICES - [0:0]
+:CNI-HOSTPORT-DNAT - [0:0]
+-A PREROUTING -m comment --comment "kubernetes service portals" -j KUBE-SERVICES
+-A PREROUTING -p tcp --dport 22 -j MINE
+-A MINE -j ACCEPT
+-A KUBE-SERVICES -d 10.96.0.1/32 -j KUBE-SERVICES
+COMMIT
+*filter
+:INPUT ACCEPT [0:0]
+-A INPUT -p tcp --dport 22 -j ACCEPT
+-A INPUT -m comment --comment "no jump to -j KUBE-X here" -j ACCEPT
+COMMIT
+"""
+
+
+def test_only_rules_of_the_cluster_are_removed() -> None:
+    assert removal_script(SAVED) == (
+        "*nat\n"
+        '-D PREROUTING -m comment --comment "kubernetes service portals" -j KUBE-SERVICES\n'
+        "-F KUBE-SERVICES\n-F CNI-HOSTPORT-DNAT\n-X KUBE-SERVICES\n-X CNI-HOSTPORT-DNAT\nCOMMIT\n"
+    )
+
+
+def test_without_such_rules_nothing_is_to_be_done() -> None:
+    assert removal_script("*filter\n:INPUT ACCEPT [0:0]\n:DOCKER - [0:0]\n-A INPUT -j DOCKER\nCOMMIT\n") == ""
+
+
+def test_a_clean_machine_stays_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "etc/kubernetes/manifests").mkdir(parents=True)  # the package brings the empty folder
+    put(tmp_path, "etc/cni/net.d/87-podman-bridge.conflist")
+    programs = Programs({"iptables-save": (0, "*filter\nCOMMIT\n", "")})
+    result = reset(sample_host(tmp_path, programs))
+    assert not result.changed
+    assert not [call for call in programs.calls if call.startswith(("systemctl stop", "kubeadm"))]
+
+
+def whole(root: Path) -> tuple[SampleHost, Programs]:
+    """A control plane with pods, mounts, links and rules."""
+    put_control_plane(root, *make_certificate("kubernetes"))
+    put(root, "etc/cni/net.d/10-flannel.conflist")
+    put(root, "etc/cni/net.d/87-podman-bridge.conflist")
+    put(root, "var/lib/kubelet/pods/1/data")
+    put(root, "run/flannel/subnet.env")
+    mount = str(root / "var/lib/kubelet/pods/1/volume")
+    programs = Programs(
+        {
+            "crictl --runtime-endpoint unix:///var/run/containerd/containerd.sock pods": (0, "abc\n", ""),
+            "systemctl show": (0, "LoadState=loaded\nActiveState=active\n", ""),
+            "systemctl stop": (0, "", ""),
+            "nft list tables": (0, "table ip kube-proxy\ntable inet mine\n", ""),
+            "iptables-save": (0, SAVED, ""),
+        }
+    )
+    host = sample_host(root, programs, ["/", str(root / "var/lib/kubelet"), mount, mount + "\\040two"])
+    host.link_names = ("lo", "eth0", "docker0", "cni0", "flannel.1")
+    return host, programs
+
+
+def test_everything_is_found_the_innermost_mount_first(tmp_path: Path) -> None:
+    host, _programs = whole(tmp_path)
+    found = [str(piece).replace(str(tmp_path), "") for piece in find_all(host)]
+    assert found[:9] == [
+        "pod abc",
+        "mount /var/lib/kubelet/pods/1/volume two",
+        "mount /var/lib/kubelet/pods/1/volume",
+        "link cni0",
+        "link flannel.1",
+        "iptables iptables-save",
+        "nft ip kube-proxy",
+        "path /etc/kubernetes/admin.conf",
+        "path /etc/kubernetes/kubelet.conf",
+    ]
+    assert "path /etc/cni/net.d/10-flannel.conflist" in found
+    assert "path /var/lib/etcd/member" in found
+    assert not [piece for piece in found if "podman" in piece or "docker" in piece or "mine" in piece]
+
+
+def test_check_mode_only_says_what_it_would_do(tmp_path: Path) -> None:
+    host, programs = whole(tmp_path)
+    result = reset(host, check=True)
+    assert result.changed
+    assert "cni0" in result.summary()["link"]
+    assert (tmp_path / "var/lib/etcd/member/snap/db").exists()
+    assert not [
+        call for call in programs.calls if call.startswith(("systemctl stop", "kubeadm", "ip ", "umount"))
+    ]
+
+
+def test_everything_is_taken_away(tmp_path: Path) -> None:
+    host, programs = whole(tmp_path)
+
+    def gone(line: str) -> tuple[int, str, str]:
+        if line.startswith("ip link delete"):
+            host.link_names = [name for name in host.link_names if not line.endswith(" " + name)]
+        elif line.startswith("umount"):
+            put(tmp_path, "proc/self/mountinfo", "")
+        elif line.startswith("nft delete"):
+            programs.answers["nft list tables"] = (0, "table inet mine\n", "")
+        elif line.startswith("iptables-restore --noflush"):
+            programs.answers["iptables-save"] = (0, "", "")
+        elif " rmp " in line:
+            programs.answers = {
+                name: (0, "", "") if " pods" in name else x for name, x in programs.answers.items()
+            }
+        return 0, "", ""
+
+    crictl = "crictl --runtime-endpoint unix:///var/run/containerd/containerd.sock --timeout"
+    programs.answers |= dict.fromkeys(
+        ("ip link", "umount", "nft delete", "iptables-restore", crictl, "kubeadm"), gone
+    )
+    result = reset(host)
+    assert (result.left, result.problems, result.kubelet_stopped) == ([], [], True)
+    assert list((tmp_path / "var/lib/etcd").iterdir()) == []
+    assert (tmp_path / "etc/cni/net.d/87-podman-bridge.conflist").exists()
+    assert host.link_names == ["lo", "eth0", "docker0"]
+    assert programs.calls.index("systemctl stop kubelet.service") < programs.calls.index(
+        "ip link delete cni0"
+    )
+
+
+def test_what_cannot_be_taken_away_is_named(tmp_path: Path) -> None:
+    host, programs = whole(tmp_path)
+    programs.answers["umount"] = (32, "", "target is busy")
+    programs.answers["ip link"] = (2, "", "Operation not permitted")
+    result = reset(host, use_kubeadm=False)
+    message = explain("cp-1", result)
+    for words in ("cp-1", "link cni0", "target is busy", "Operation not permitted", "same command again"):
+        assert words in message
+
+
+def test_an_unfinished_initialisation_keeps_the_authorities_that_a_person_brought(tmp_path: Path) -> None:
+    host, programs = whole(tmp_path)
+    programs.answers |= {"umount": (0, "", ""), "crictl": (0, "", "")}
+    put(tmp_path, "etc/kubernetes/kubestead-init.json", "{}")
+    assert clear_control_plane(host, ["ca.crt", "ca.key"]) == []
+    left = sorted(
+        str(p.relative_to(tmp_path / "etc/kubernetes")) for p in (tmp_path / "etc/kubernetes").rglob("*.*")
+    )
+    assert left == ["kubestead-init.json", "pki/ca.crt", "pki/ca.key"]
+    assert (tmp_path / "var/lib/etcd/member/snap/db").exists()
