@@ -19,7 +19,7 @@ from ansible_collections.kubestead.homelab.plugins.module_utils.state_api_client
     StateApiRefused,
 )
 
-# Sockets import this at their first use: in the thread that could meet a fork of Ansible's and hang the child.
+# Sockets import this at their first use: in the thread it could meet a fork of Ansible's and hang the child.
 importlib.import_module("encodings.idna")
 
 _GATHER = 0.2  # seconds in which reports about one machine become one

@@ -295,7 +295,7 @@ def test_a_rescued_failure_is_none_and_a_failed_rescue_is_one(api: Api, run: Run
     assert summary["failure"]["host"] == "a"
     assert "failed" in [state for state, _, _ in api.of(MAC_A)]
     assert "failed" not in [state for state, _, _ in api.of(MAC_B)]
-    assert api.reports[-1]["state"] == "provisioning"
+    assert api.of(MAC_B)[-1] == ("provisioning", "prepare", 16)
     assert {one["message"] for one in api.reports if one["mac"] == MAC_B} >= {
         "prepare; the run ended when a failed"
     }
