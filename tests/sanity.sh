@@ -16,8 +16,16 @@ git ls-files -z --cached --others --exclude-standard -- \
 
 # ansible-test bootstraps pip in environments of its own by a script that it would fetch from its project's host.
 # Python carries a pip: with this script in its place nothing but the package index is asked.
-version=$(python -c 'from ansible_test._internal.python_requirements import get_venv_packages
-print(get_venv_packages(None)["pip"].replace(".", "_"))')
+python=$(python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+version=$(python - "$python" <<'EOF'
+import sys
+from types import SimpleNamespace
+
+from ansible_test._internal.python_requirements import get_venv_packages
+
+print(get_venv_packages(SimpleNamespace(version=sys.argv[1]))["pip"].replace(".", "_"))
+EOF
+)
 echo 'import runpy, sys; sys.argv = ["ensurepip"]; runpy.run_module("ensurepip", run_name="__main__")' \
   >"$cache/.ansible/test/cache/get_pip_$version.py"
 
@@ -25,4 +33,4 @@ echo 'import runpy, sys; sys.argv = ["ensurepip"]; runpy.run_module("ensurepip",
 [ ! -f "$HOME/.config/pip/pip.conf" ] || export PIP_CONFIG_FILE="$HOME/.config/pip/pip.conf"
 cd "$collection"
 HOME="$cache" ansible-test sanity --local --requirements --color no \
-  --python "$(python -c 'import sys; print("%d.%d" % sys.version_info[:2])')" "$@"
+  --python "$python" "$@"
