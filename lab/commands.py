@@ -17,7 +17,6 @@ from lab.homelab import Homelab
 from lab.lab import Lab
 from lab.software import Software, choose
 
-
 # What follows these words is another program's, options included.
 PASSED_ON = {"kubectl": "kubectl in the lab's cluster", "kubestead": "ask the lab's State API"}
 

@@ -69,7 +69,7 @@ def choose(wanted: str | None = None) -> Software:
     minor = os.environ.get("KUBESTEAD_KUBERNETES_MINOR") or known.default_minor
     if wanted == NONE:
         return Software(NONE, minor, "none is asked for (KUBESTEAD_SOURCE=none).")
-    tried = []
+    tried: list[str] = []
     for source in probe_sources(minor, known.public_urls(minor), places.bundle_dir()):
         if wanted not in ("auto", source.name):
             continue
