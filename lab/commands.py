@@ -47,6 +47,7 @@ def up(lab: Lab, arguments: argparse.Namespace) -> int:
         software = _software()
         _install([*host.missing_packages(), *software.missing_packages])
         lab.preflight()
+        lab.check_room(homelab.machines)
         return homelab.up(software)
 
 

@@ -94,8 +94,6 @@ class Lab:
                 ]
             )
         host.load_kernel_modules()
-        if told := limits.raise_limit():
-            self.say(told)
         network.ensure_lab(self.name)
 
     def gateway_start(self) -> None:
@@ -108,6 +106,7 @@ class Lab:
 
     def nodes_up(self, specs: Sequence[NodeSpec]) -> list[str]:
         """Make and boot nodes side by side, wait until each answers; return which were not running before."""
+        self.check_room(specs)
         self._check_addresses(specs)
         base.ensure((spec.os for spec in specs), self.say)
         self.network_up()
@@ -125,6 +124,11 @@ class Lab:
         self._write_ssh()
         self._each(self._wait_ready, started)
         return started
+
+    def check_room(self, specs: Sequence[NodeSpec]) -> None:
+        """Refuse nodes that this computer's kernel has no room for beside what runs on it."""
+        if found := limits.problems(sum(not self.node(spec.name).running() for spec in specs)):
+            raise HostError(found)
 
     def _check_addresses(self, specs: Sequence[NodeSpec]) -> None:
         names = {spec.name for spec in specs}
@@ -289,7 +293,6 @@ class Lab:
         for namespace in self._namespaces():
             attempt(lambda name=namespace: network.remove(name))  # type: ignore[misc]
         attempt(lambda: folders.remove(self.folder))
-        attempt(limits.restore)
         if (
             not left
             and paths.home().is_dir()

@@ -1,59 +1,40 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The one setting of this computer's kernel that nodes share and outgrow.
+"""The one limit of this computer's kernel that nodes share and may outgrow. Looks only; changes nothing.
 
-How many inotify instances root may have is counted over all containers (they have one root), and the usual
-128 is soon used up (a control plane has 32); systemd then fails in odd places. It is raised while there is a
-lab, and put back.
+How many inotify instances root may have is counted over all containers (they have one root). Past the limit
+systemd fails in odd places, so a lab that would not fit is refused before it is begun.
 """
 
 from __future__ import annotations
 
-import json
+import os
 from pathlib import Path
 
-from lab import network
-from lab.process import write_atomic
-
-WANTED = 1024
 _SETTING = Path("/proc/sys/fs/inotify/max_user_instances")
-_BEFORE = Path("/run/kubestead-limits.json")  # gone after a reboot, as what was set is
+PER_NODE = 30
+"""What a node takes with Kubernetes on it: a control plane 32, a worker 27, a machine without it 12."""
 
 
-def value() -> int:
-    """Return what is in force."""
-    return int(_SETTING.read_text())
+def in_use() -> int:
+    """Count root's inotify instances on this computer."""
+    found = 0
+    for folder in Path("/proc").glob("[0-9]*/fd"):
+        try:
+            if folder.parent.stat().st_uid == 0:
+                found += sum(os.readlink(entry) == "anon_inode:inotify" for entry in folder.iterdir())
+        except OSError:  # the process has ended, or is out of reach
+            continue
+    return found
 
 
-def problems() -> list[str]:
-    """Return why the limit could not be raised."""
-    if value() >= WANTED:
+def problems(nodes: int) -> list[str]:
+    """Return why that many more nodes would not fit."""
+    if not nodes:
         return []
-    try:
-        with _SETTING.open("r+"):
-            return []
-    except OSError as error:
-        return [
-            f"fs.inotify.max_user_instances is {value()}, expected at least {WANTED}, and cannot be raised "
-            f"from here ({error.strerror}); on the computer that this container runs on: "
-            f"sysctl -w fs.inotify.max_user_instances={WANTED}"
-        ]
-
-
-def raise_limit() -> str:
-    """Raise it where it is low; return what to tell the user."""
-    before = value()
-    if before >= WANTED:
-        return ""
-    if not _BEFORE.exists():
-        write_atomic(_BEFORE, json.dumps({"fs.inotify.max_user_instances": before}) + "\n")
-    _SETTING.write_text(f"{WANTED}\n")
-    return f"fs.inotify.max_user_instances of this computer: {before} → {WANTED}, until its last lab is down"
-
-
-def restore() -> None:
-    """Put it back when no lab is left on this computer."""
-    if not _BEFORE.exists() or any(network.NAMESPACES.glob("ks-*")):
-        return
-    if value() == WANTED:  # else someone else has set it since: theirs stays
-        _SETTING.write_text(f"{json.loads(_BEFORE.read_text())['fs.inotify.max_user_instances']}\n")
-    _BEFORE.unlink()
+    limit, used = int(_SETTING.read_text()), in_use()
+    if used + nodes * PER_NODE <= limit:
+        return []
+    return [
+        f"{used} of root's {limit} inotify instances are in use, {nodes} nodes take about {nodes * PER_NODE} more; "
+        "raise the limit: sysctl -w fs.inotify.max_user_instances=1024"
+    ]
