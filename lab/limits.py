@@ -35,6 +35,6 @@ def problems(nodes: int) -> list[str]:
     if used + nodes * PER_NODE <= limit:
         return []
     return [
-        f"{used} of root's {limit} inotify instances are in use, {nodes} nodes take about {nodes * PER_NODE} more; "
-        "raise the limit: sysctl -w fs.inotify.max_user_instances=1024"
+        f"{used} of root's {limit} inotify instances are in use, {nodes} nodes take about "
+        f"{nodes * PER_NODE} more; raise the limit: sysctl -w fs.inotify.max_user_instances=1024"
     ]
