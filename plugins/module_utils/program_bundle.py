@@ -30,6 +30,11 @@ REQUIREMENTS = Path("src", "kubestead", "requirements.txt")
 _NEWEST_GLIBC_MINOR = 34
 _OLDEST_GLIBC_MINOR = 17
 _SHOWN_LINES = 15
+_ADVICE = (
+    "It needs hatchling and pip in Ansible's environment (pip install -r requirements.txt) and, once, an "
+    "index that pip reaches (pip config list). Where the run itself reaches none, fetch ahead: "
+    "python -m kubestead.model.program_bundle --help"
+)
 
 
 class BundleError(Exception):
@@ -194,17 +199,10 @@ def _run(command: t.Sequence[str], folder: Path, failure: str) -> None:
         check=False,
     )
     if done.returncode:
-        lines = done.stdout.decode(errors="replace").strip().splitlines()[-_SHOWN_LINES:]
-        raise BundleError(
-            "\n".join(
-                [
-                    f"{failure} (exit code {done.returncode} of: {' '.join(command[:4])} …):",
-                    *lines,
-                    "It needs hatchling and pip in Ansible's environment (pip install -r requirements.txt), "
-                    "and, once, a package index that pip reaches (pip config list).",
-                ]
-            )
-        )
+        said = done.stdout.decode(errors="replace").strip().splitlines()
+        lines = [line for line in said if not line.startswith("WARNING: Retrying")][-_SHOWN_LINES:]
+        head = f"{failure} (exit code {done.returncode} of: {' '.join(command[:4])} …):"
+        raise BundleError("\n".join([head, *lines, _ADVICE]))
 
 
 def main(arguments: t.Optional[t.Sequence[str]] = None) -> int:

@@ -68,6 +68,7 @@ machines:
   type: int
 """
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -153,12 +154,11 @@ class Service:
         return True
 
     def fail(self, message: str) -> None:
-        """End with the unit's last lines."""
-        _code, out, _err = self.module.run_command(
-            ["journalctl", "-u", self.unit, "-n", "15", "-o", "cat", "--no-pager"]
-        )
-        said = f"\nIts last lines:\n{out.strip()}" if out.strip() else ""
-        self.module.fail_json(msg=f"{message}{said}", actions=self.actions)
+        """End with what the program said last that was no good news."""
+        journal = ["journalctl", f"_SYSTEMD_UNIT={self.unit}", "-n", "20", "-o", "cat", "--no-pager"]
+        _code, out, _err = self.module.run_command(journal)
+        said = [text for text in map(_bad_news, out.splitlines()) if text]
+        self.module.fail_json(msg="\n".join([message, *said]), actions=self.actions)
 
     def _runs(self, pid: str) -> str:
         try:
@@ -166,6 +166,15 @@ class Service:
         except OSError:
             return ""
         return next((entry[len(REVISION) :] for entry in entries if entry.startswith(REVISION)), "")
+
+
+def _bad_news(line: str) -> str:
+    """A line of the journal without its trimmings, where it may tell why something failed."""
+    try:
+        entry = json.loads(line)
+        return f"{entry['level']} {entry['message']}" if entry["level"] in ("WARN", "ERROR") else ""
+    except (ValueError, KeyError, TypeError):
+        return line  # no log line of ours: Python's, or systemd's
 
 
 def main() -> None:

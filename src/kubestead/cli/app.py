@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Sequence
 from datetime import datetime, timezone
@@ -41,14 +40,7 @@ WhichMachine = Annotated[
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and end with its exit code."""
-    try:
-        app(args=None if arguments is None else list(arguments))
-    except KeyboardInterrupt:
-        sys.exit(int(ExitCode.INTERRUPTED))
-    except BrokenPipeError:
-        # Whoever reads our output has seen enough; nothing more may be written, not even at the end.
-        sys.stdout = None
-        sys.exit(int(ExitCode.DONE))
+    app(args=None if arguments is None else list(arguments))
 
 
 @machines.command("list")
