@@ -35,7 +35,7 @@ suite_lint() {
   check "ruff format" ruff format --check --quiet
   check "mypy" mypy
   check "yamllint" yamllint --strict .
-  check "ansible-lint" env ANSIBLE_INVENTORY=inventory/lab ansible-lint --offline --strict --quiet
+  check "ansible-lint" env ANSIBLE_INVENTORY=inventory/lab ansible-lint --offline --strict -q
   if command -v shellcheck >/dev/null; then
     check "shellcheck" shellcheck --external-sources deploy.sh test.sh environment.sh tests/*.sh .ci/run
   else
