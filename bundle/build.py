@@ -7,13 +7,14 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundle import aptrepo, assemble, lock, pack, places, preflight, recipe, stamp
+from bundle import aptrepo, assemble, gotool, lock, pack, places, preflight, recipe, stamp
 from bundle.catalogue import Catalogue
 from bundle.compile import Prefetcher, Toolchain
-from bundle.errors import BuildFailedError, BundleError, WrongInputError
+from bundle.errors import BundleError, WrongInputError
 from bundle.oci import Layout
 from bundle.progress import Progress
 from bundle.recipe import Part
@@ -54,7 +55,9 @@ def build(catalogue: Catalogue, options: Options, tell: Callable[[str], None] = 
             )
             raise
         except OSError as error:
-            raise BuildFailedError(f"The build can neither write nor read: {error}") from error
+            with suppress(OSError):  # on a full disk this cannot be written either
+                status.write(Status(FAILED, "", str(error)))
+            raise
         status.write(Status(READY))
 
 
@@ -82,6 +85,7 @@ class _Job:
 
     def run(self) -> None:
         """Build what is not there in the form wanted, then put everything in place."""
+        self._refuse_other_architecture()
         done = self._kept()
         todo = [part for part in self.parts if part.name not in done]
         version = self.catalogue.versions(self.minor).kubernetes
@@ -110,6 +114,14 @@ class _Job:
             if caches:
                 caches.clean()
         self.tell(f"{self.folder}: the bundle with Kubernetes {version} is ready")
+
+    def _refuse_other_architecture(self) -> None:
+        manifest = assemble.read_manifest(self.folder)
+        if manifest and manifest["architecture"] != gotool.architecture():
+            raise WrongInputError(
+                f"{self.folder}: holds software for {manifest['architecture']}, and this computer builds for "
+                f"{gotool.architecture()}: choose another folder by --output or KUBESTEAD_BUNDLE"
+            )
 
     def _kept(self) -> dict[str, Stamp]:
         return {

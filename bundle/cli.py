@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 from bundle import assemble, build, catalogue, oci, places, probe, server, status, verify
-from bundle.errors import DONE, FAILED, INTERRUPTED, NO_SOURCE, BundleError, LacksError
+from bundle.errors import DONE, FAILED, INTERRUPTED, LACKS_SOMETHING, NO_SOURCE, BundleError, LacksError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,6 +33,9 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read us has seen enough
         return DONE
+    except OSError as error:
+        print(f"bundle: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        return LACKS_SOMETHING
     except KeyboardInterrupt:
         print("bundle: interrupted; the same command goes on where it was", file=sys.stderr)
         return INTERRUPTED

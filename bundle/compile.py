@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bundle import gomod, gotool, places
-from bundle.errors import BundleError, WrongInputError
+from bundle.errors import UnreachableError, WrongInputError
 from bundle.recipe import Program
 
 # Without debugging tables, which are cut off at the end anyway: a fifth less cache, a twentieth less time.
 LINK = ("-s", "-w")
 COMPILE = ("-dwarf=false",)
+ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
@@ -81,23 +82,24 @@ def _targets(program: Program, minor: str) -> list[str]:
     return ["."] if program.own else list(gomod.read(source_folder(program, minor)).tools)
 
 
-def prefetch(program: Program, minor: str, toolchain: Toolchain, folder: Path) -> int:
-    """Have the modules downloaded; returns how many packages there are to compile."""
-    work = _workplace(program, minor, folder / "prefetch")
-    tags = ["-tags", ",".join(program.tags)] if program.tags else []
-    listed = gotool.run(
-        [str(toolchain.program), "list", "-deps", *tags, *_targets(program, minor)],
-        cwd=work,
-        env=toolchain.environment(program),
-        what=f"modules of {program.name}",
-    )
-    return len(listed.split())
-
-
 def build(
     program: Program, minor: str, toolchain: Toolchain, folder: Path, progress: Callable[[int], None]
 ) -> Path:
-    """Build a part's programs; returns the folder that holds them. ``progress`` gets the packages done."""
+    """Build a part's programs; returns the folder that holds them. ``progress`` gets the packages done.
+
+    A download that breaks off is tried again: what was fetched and compiled until then is kept.
+    """
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return _build(program, minor, toolchain, folder, progress)
+        except UnreachableError:
+            continue
+    return _build(program, minor, toolchain, folder, progress)
+
+
+def _build(
+    program: Program, minor: str, toolchain: Toolchain, folder: Path, progress: Callable[[int], None]
+) -> Path:
     target = folder / "bin"
     new = folder / "bin.new"
     shutil.rmtree(new, ignore_errors=True)
@@ -144,30 +146,47 @@ def _follow(process: subprocess.Popen[str], progress: Callable[[int], None]) -> 
 
 
 class Prefetcher:
-    """Downloads the modules of the coming programs while others are compiled."""
+    """Downloads the modules of the coming programs while others are compiled, and counts their packages."""
 
     def __init__(self, minor: str, toolchain: Toolchain, folder: Path) -> None:
         self.minor, self.toolchain, self.folder = minor, toolchain, folder
         self.totals: dict[str, int] = {}
-        self.stopping = threading.Event()
-        self.thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._stopped = False
+        self._process: subprocess.Popen[str] | None = None
+        self._thread: threading.Thread | None = None
 
     def start(self, programs: list[Program]) -> None:
         """Begin, in the order given."""
-        self.thread = threading.Thread(target=self._run, args=(programs,), daemon=True)
-        self.thread.start()
+        self._thread = threading.Thread(target=self._run, args=(programs,), daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the download under way and begin no other."""
+        with self._lock:
+            self._stopped = True
+            if self._process:
+                self._process.terminate()
+        if self._thread:
+            self._thread.join()
 
     def _run(self, programs: list[Program]) -> None:
         for program in programs:
-            if self.stopping.is_set():
-                return
-            try:
-                self.totals[program.name] = prefetch(
-                    program, self.minor, self.toolchain, self.folder / program.name
+            work = _workplace(program, self.minor, self.folder / program.name)
+            tags = ["-tags", ",".join(program.tags)] if program.tags else []
+            command = [str(self.toolchain.program), "list", "-deps", *tags, *_targets(program, self.minor)]
+            with self._lock:
+                if self._stopped:
+                    return
+                self._process = subprocess.Popen(
+                    gotool.dying_with_us(command),
+                    cwd=work,
+                    env=self.toolchain.environment(program),
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    text=True,
                 )
-            except BundleError:
+            listed, _ = self._process.communicate()
+            if self._process.returncode:
                 return  # the build of the program itself meets the same and tells it
-
-    def stop(self) -> None:
-        """Begin no further download."""
-        self.stopping.set()
+            self.totals[program.name] = len(listed.split())

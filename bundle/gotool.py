@@ -75,7 +75,9 @@ class Caches:
 def find() -> Go | None:
     """The Go client that ``KUBESTEAD_GO`` names, else the newest on PATH or in the usual folders."""
     if chosen := os.environ.get("KUBESTEAD_GO"):
-        return _inspect(Path(chosen))
+        if go := _inspect(Path(chosen)):
+            return go
+        raise LacksError(f"KUBESTEAD_GO={chosen}: is no Go client; give the path of a program called go")
     candidates: list[Path] = []
     if on_path := shutil.which("go"):
         candidates.append(Path(on_path))
@@ -86,7 +88,7 @@ def find() -> Go | None:
 
 
 def _inspect(path: Path) -> Go | None:
-    if not os.access(path, os.X_OK):
+    if not path.is_file() or not os.access(path, os.X_OK):
         return None
     env = {**os.environ, "GOTOOLCHAIN": "local"}
     result = subprocess.run([path, "version"], env=env, capture_output=True, text=True, check=False)

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import re
 import socket
-from contextlib import suppress
 from email.utils import formatdate, parsedate_to_datetime
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -92,11 +91,13 @@ class BundleHandler(BaseHTTPRequestHandler):
 
     def respond(self, answer: Answer) -> None:
         """Send an answer; a file goes out without passing through our memory."""
-        with suppress(BrokenPipeError, ConnectionResetError, TimeoutError):
+        try:
             if answer.file is None:
                 self._send_bytes(answer)
             else:
                 self._send_file(answer, answer.file)
+        except (BrokenPipeError, ConnectionResetError, TimeoutError):
+            self.close_connection = True  # the client is gone, or has half of what was promised
 
     def _send_bytes(self, answer: Answer) -> None:
         self._start(answer.status, answer, len(answer.data))

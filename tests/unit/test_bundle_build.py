@@ -267,6 +267,22 @@ def test_space_is_looked_at_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         preflight.check_space(parts, caches, tmp_path / "bundle")
 
 
+def test_a_folder_that_cannot_be_written_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """One line names the folder and why; no traceback."""
+    assert cli.main(["--from", "modules", "--output", "/proc/bundle"]) == 3
+    assert "/proc/bundle" in capsys.readouterr().err
+
+
+def test_a_bundle_of_another_architecture_is_left_alone(compiler: Compiler, tmp_path: Path) -> None:
+    """Two kinds of programs in one folder would serve neither kind of machine."""
+    build.build(catalogue.load(), options(tmp_path), lambda _: None)
+    manifest = tmp_path / places.MANIFEST
+    data = json.loads(manifest.read_text(encoding="utf-8"))
+    manifest.write_text(json.dumps({**data, "architecture": "riscv64"}), encoding="utf-8")
+    with pytest.raises(WrongInputError, match="holds software for riscv64"):
+        build.build(catalogue.load(), options(tmp_path), lambda _: None)
+
+
 def test_exit_codes(compiler: Compiler, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The command ends as docs/bundle.md says; ``build`` may be left out before options."""
     folder = str(tmp_path / "bundle")

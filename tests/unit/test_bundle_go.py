@@ -171,6 +171,23 @@ def test_the_newest_go_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     chosen = gotool.find()
     assert chosen is not None
     assert chosen.text == "go1.24.3"
+    monkeypatch.setenv("KUBESTEAD_GO", str(tmp_path))
+    with pytest.raises(LacksError, match="is no Go client"):
+        gotool.find()
+
+
+def test_a_broken_download_is_tried_again(tmp_path: Path) -> None:
+    """The Go client itself gives up at the first lost connection."""
+    count = tmp_path / "count"
+    build = (
+        f'"build -v") echo x >> {count}; [ "$(wc -l < {count})" = 3 ] && touch "$4/pause" && exit 0; '
+        'echo "Get x: read: connection reset by peer" >&2; exit 1;;'
+    )
+    go = compile.Toolchain("1.26.5", fake_go(tmp_path / "go", "go1.26.5", build), caches(tmp_path / "own"))
+    pause = recipe.Program("pause", "1", 1, own=True)
+    built = compile.build(pause, "1.36", go, tmp_path / "work", lambda _: None)
+    assert (built / "pause").exists()
+    assert count.read_text(encoding="utf-8").count("x") == 3
 
 
 def test_user_settings_do_not_change_what_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
