@@ -74,7 +74,7 @@ def _public(urls: list[PublicUrl]) -> SourceStatus:
 
 def _ask(wanted: PublicUrl) -> str:
     """Why an address cannot be used; empty when it can."""
-    request = urllib.request.Request(wanted.url, headers={"User-Agent": "kubestead-bundle"})  # noqa: S310
+    request = urllib.request.Request(wanted.url, headers={"User-Agent": "kubestead-bundle"})
     try:
         # A new opener: the shared one remembers the proxies that there were when it was first used.
         with urllib.request.build_opener().open(request, timeout=SECONDS) as response:

@@ -103,7 +103,7 @@ def _bootstrap(os_name: str, folder: Path, log: Path) -> None:
     with log.open("w") as stream:
         done = subprocess.run(
             argv, input=listed, stdout=stream, stderr=subprocess.STDOUT, text=True, check=False,
-            env={**os.environ, "LC_ALL": "C.UTF-8", "TMPDIR": "/tmp", "DEBIAN_FRONTEND": "noninteractive"},  # noqa: S108
+            env={**os.environ, "LC_ALL": "C.UTF-8", "TMPDIR": "/tmp", "DEBIAN_FRONTEND": "noninteractive"},
         )  # fmt: skip
     if done.returncode:
         said = [

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -291,7 +292,7 @@ class Lab:
             list(pool.map(lambda node: attempt(node.wipe), nodes))
         attempt(self.gateway.stop)
         for namespace in self._namespaces():
-            attempt(lambda name=namespace: network.remove(name))  # type: ignore[misc]
+            attempt(partial(network.remove, namespace))
         attempt(lambda: folders.remove(self.folder))
         if (
             not left

@@ -17,6 +17,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from email.message import Message
+from functools import partial
 from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -67,13 +68,16 @@ class Download:
         except FileNotFoundError:  # it is all there by now
             return self.whole.open("rb")
 
+    def _beyond(self, position: int) -> bool:
+        return self.done or self.written > position
+
     def blocks(self) -> Iterator[bytes]:
         """Read the file as it grows."""
         position = 0
         with self._open() as stream:
             while True:
                 with self.changed:
-                    self.changed.wait_for(lambda at=position: self.done or self.written > at)  # type: ignore[misc]
+                    self.changed.wait_for(partial(self._beyond, position))
                     done = self.done
                 while block := stream.read(_BLOCK):
                     position += len(block)
@@ -237,7 +241,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _pass(self) -> None:
         headers = {name: value for name, value in self.headers.items() if name.lower() in _PASSED_ON}
-        request = urllib.request.Request(self.path, headers=headers, method=self.command)  # noqa: S310 - http only
+        request = urllib.request.Request(self.path, headers=headers, method=self.command)
         try:
             with self.server.opener.open(request, timeout=_TIMEOUT) as answer:
                 self._relay(answer.status, answer.headers, answer)

@@ -20,11 +20,11 @@ class StateApiError(Exception):
     """The State API did not do what was asked. The text is a sentence for people and holds no token."""
 
 
-class StateApiUnreachable(StateApiError):  # noqa: N818 - a kind of StateApiError, named for what happened
+class StateApiUnreachableError(StateApiError):
     """No answer: nothing listens there, the way is blocked, or TLS was refused. Trying again may help."""
 
 
-class StateApiRefused(StateApiError):  # noqa: N818 - as above
+class StateApiRefusedError(StateApiError):
     """An answer that says no; `status` is its HTTP status."""
 
     def __init__(self, message: str, status: int) -> None:
@@ -104,13 +104,13 @@ class StateApiClient:
             headers["Content-Type"] = "application/json"
         status, answer = self._exchange(method, self._prefix + path, payload, headers)
         if not 200 <= status < 300:
-            raise StateApiRefused(f"{method} {self.url}{path}: {_reason(status, answer)}", status)
+            raise StateApiRefusedError(f"{method} {self.url}{path}: {_reason(status, answer)}", status)
         if not answer:
             return None
         try:
             return json.loads(answer)
         except ValueError:
-            raise StateApiRefused(
+            raise StateApiRefusedError(
                 f"{method} {self.url}{path}: the answer is no JSON; is this a State API?", status
             ) from None
 
@@ -127,10 +127,10 @@ class StateApiClient:
                 self.close()
                 if used_before:
                     continue  # the server had closed the idle connection: a new one tells whether it is there
-                raise StateApiUnreachable(f"{self.url}: {_cause(error)}") from None
+                raise StateApiUnreachableError(f"{self.url}: {_cause(error)}") from None
             except (OSError, http.client.HTTPException) as error:
                 self.close()
-                raise StateApiUnreachable(f"{self.url}: {_cause(error)}") from None
+                raise StateApiUnreachableError(f"{self.url}: {_cause(error)}") from None
             if response.will_close:
                 self.close()
             return response.status, answer

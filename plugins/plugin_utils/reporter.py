@@ -16,7 +16,7 @@ from ansible_collections.kubestead.homelab.plugins.module_utils import lifecycle
 from ansible_collections.kubestead.homelab.plugins.module_utils.state_api_client import (
     StateApiClient,
     StateApiError,
-    StateApiRefused,
+    StateApiRefusedError,
 )
 
 # Sockets import this at their first use: in the thread it could meet a fork of Ansible's and hang the child.
@@ -169,7 +169,7 @@ class Reporter:
                 message=report.message,
                 error=report.error,
             )
-        except StateApiRefused as error:
+        except StateApiRefusedError as error:
             return (str(error), "") if error.temporary else ("", str(error))
         except StateApiError as error:
             self._client = (
@@ -182,7 +182,7 @@ class Reporter:
     def _ask_ready(client: StateApiClient) -> t.Set[str]:
         try:
             states = client.states()
-        except StateApiRefused as error:
+        except StateApiRefusedError as error:
             if error.temporary:
                 raise
             return set()

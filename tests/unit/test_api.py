@@ -13,16 +13,17 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from kubestead.api.app import create_app
 from kubestead.api.auth import Token, TokenFileError
 from kubestead.api.settings import VALUE_LIMIT, Settings
 from kubestead.model.lifecycle import STATES
-from kubestead.model.state_api_client import StateApiClient, StateApiUnreachable
+from kubestead.model.state_api_client import StateApiClient, StateApiUnreachableError
 from tests.unit.api_sample import BEARER, CP, REGISTRY, WORKER, Files, free_port, running, until
 
 STRANGER = "52:54:00:77:00:99"
@@ -302,7 +303,7 @@ def test_a_locked_database_is_told(api: TestClient, files: Files, monkeypatch: p
     other = sqlite3.connect(files.database, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     # Connections that are open already wait as long as they were told at first.
-    api.app.state.store.close()  # type: ignore[attr-defined]
+    cast("FastAPI", api.app).state.store.close()
     answer = api.post("/api/state", json={"mac": CP, "state": "ready"})
     assert answer.status_code == 503
     assert "database is locked" in answer.json()["detail"]
@@ -406,7 +407,7 @@ def test_acknowledged_reports_survive_a_kill(files: Files) -> None:
         for progress in range(101):
             try:
                 client.report_state(mac, "provisioning", progress=progress)
-            except StateApiUnreachable:
+            except StateApiUnreachableError:
                 return
             acknowledged[mac] = progress
 

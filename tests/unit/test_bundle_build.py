@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -79,9 +80,9 @@ def compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Compiler:
     return compiler
 
 
-def options(folder: Path, **more: object) -> build.Options:
+def options(folder: Path, **more: Any) -> build.Options:
     """A build of the default minor."""
-    return dataclasses.replace(build.Options(MINOR, folder, folder / places.STATUS), **more)  # type: ignore[arg-type]
+    return dataclasses.replace(build.Options(MINOR, folder, folder / places.STATUS), **more)
 
 
 def names() -> list[str]:

@@ -17,8 +17,8 @@ import pytest
 from kubestead.model.state_api_client import (
     StateApiClient,
     StateApiError,
-    StateApiRefused,
-    StateApiUnreachable,
+    StateApiRefusedError,
+    StateApiUnreachableError,
     read_token,
 )
 
@@ -148,7 +148,7 @@ def test_the_five_paths_over_one_connection(server: Server) -> None:
 def test_refusals_say_why(server: Server, status: int, answer: bytes, text: str, temporary: bool) -> None:
     server.answers = [(status, answer)]
     client = StateApiClient(server.url, "the-token")
-    with pytest.raises(StateApiRefused) as caught:
+    with pytest.raises(StateApiRefusedError) as caught:
         client.report_state(MAC, "ready")
     assert text in str(caught.value)
     assert str(caught.value).startswith(f"POST {server.url}/api/state: {status}")
@@ -159,7 +159,7 @@ def test_refusals_say_why(server: Server, status: int, answer: bytes, text: str,
 
 def test_an_answer_that_is_no_json(server: Server) -> None:
     server.answers = [(200, b"welcome to nginx")]
-    with pytest.raises(StateApiRefused, match="is this a State API"):
+    with pytest.raises(StateApiRefusedError, match="is this a State API"):
         StateApiClient(server.url).states()
 
 
@@ -168,7 +168,7 @@ def test_nobody_there() -> None:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
         client = StateApiClient(url, timeout=1)
-        with pytest.raises(StateApiUnreachable, match=f"{url}: connection refused"):
+        with pytest.raises(StateApiUnreachableError, match=f"{url}: connection refused"):
             client.states()
         assert not client.healthy()
 
@@ -176,13 +176,13 @@ def test_nobody_there() -> None:
 def test_no_answer_in_time(server: Server) -> None:
     server.wait = 5
     started = time.monotonic()
-    with pytest.raises(StateApiUnreachable, match="no answer in time"):
+    with pytest.raises(StateApiUnreachableError, match="no answer in time"):
         StateApiClient(server.url, timeout=0.2).states()
     assert time.monotonic() - started < 2
 
 
 def test_tls_spoken_to_plain_http(server: Server) -> None:
-    with pytest.raises(StateApiUnreachable, match="TLS failed"):
+    with pytest.raises(StateApiUnreachableError, match="TLS failed"):
         StateApiClient(server.url.replace("http:", "https:"), timeout=2).states()
 
 

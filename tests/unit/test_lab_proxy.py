@@ -71,7 +71,7 @@ def get(proxy: Proxy, url: str, **headers: str) -> bytes:
     opener = urllib.request.build_opener(
         urllib.request.ProxyHandler({"http": f"http://127.0.0.1:{proxy.server_port}"})
     )
-    request = urllib.request.Request(url, headers=headers)  # noqa: S310 - our own address
+    request = urllib.request.Request(url, headers=headers)
     with opener.open(request, timeout=10) as answer:
         body: bytes = answer.read()
         return body

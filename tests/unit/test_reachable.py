@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import urllib.error
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -90,8 +91,7 @@ def test_other_kinds_of_address_are_refused() -> None:
 
 
 def test_a_name_that_does_not_exist_is_told_in_words() -> None:
-    error = OSError()
-    error.reason = socket.gaierror(-2, "Name or service not known")  # type: ignore[attr-defined]
+    error = urllib.error.URLError(socket.gaierror(-2, "Name or service not known"))
     assert "name cannot be resolved" in reachability.in_words(error)
 
 

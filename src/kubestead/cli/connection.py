@@ -13,8 +13,8 @@ import typer
 from kubestead.model.state_api_client import (
     StateApiClient,
     StateApiError,
-    StateApiRefused,
-    StateApiUnreachable,
+    StateApiRefusedError,
+    StateApiUnreachableError,
     read_token,
 )
 
@@ -46,13 +46,13 @@ def connected(url: str, token_file: str) -> Iterator[StateApiClient]:
             yield client
         finally:
             client.close()
-    except StateApiUnreachable as error:
+    except StateApiUnreachableError as error:
         problem, code = f"The State API cannot be reached: {error}.", ExitCode.LACKING
         advice = (
             "On its host: `systemctl status machine-state-api` and `journalctl -u machine-state-api`. "
             "Is the address right (--api-url, KUBESTEAD_API_URL)?"
         )
-    except StateApiRefused as error:
+    except StateApiRefusedError as error:
         problem, code, advice = f"The State API refuses: {error}.", ExitCode.REFUSED, ""
         if error.status == UNAUTHORIZED:
             advice = f"{token_file} was read: name another file (--token-file, KUBESTEAD_API_TOKEN_FILE)."
