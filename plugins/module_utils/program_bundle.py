@@ -222,10 +222,10 @@ def main(arguments: t.Optional[t.Sequence[str]] = None) -> int:
     try:
         fill_cache(options.source, options.cache, Target(options.python, options.machine))
     except BundleError as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return 3
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())
