@@ -77,7 +77,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubestead.homelab.plugins.module_utils.state_api_client import (
     StateApiClient,
     StateApiError,
-    StateApiRefused,
+    StateApiRefusedError,
     read_token,
 )
 
@@ -145,7 +145,7 @@ class Service:
         """Whether the token in the file opens the API."""
         try:
             StateApiClient(self.module.params["url"], read_token(self.module.params["token_file"])).states()
-        except StateApiRefused as error:
+        except StateApiRefusedError as error:
             if error.status == UNAUTHORIZED:
                 return False
             self.fail(f"The State API cannot be read: {error}.")
