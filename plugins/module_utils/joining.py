@@ -167,6 +167,7 @@ class Joiner:
             if not same_name or time.monotonic() + 10 > deadline:
                 self._keep_diagnosis(outcome)
                 raise ClusterError(self._explain(outcome, same_name))
+            self._clear()  # kubeadm leaves the first files that it has written
             time.sleep(5)
         if not self._wait((self.host.paths.kubernetes / "kubelet.conf").exists, 120):
             raise ClusterError(
