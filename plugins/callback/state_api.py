@@ -25,7 +25,7 @@ notes:
   - Of a variable the text counts as the inventory, the play or C(--extra-vars) have it, without templates.
 options:
   api_url:
-    description: Where the State API is. Without it nothing is reported.
+    description: Where the State API is; without it, the first host of group C(state_api), if there is one.
     type: str
     env:
       - name: KUBESTEAD_API_URL
@@ -35,7 +35,7 @@ options:
     vars:
       - name: kubestead_api_url
   api_token_file:
-    description: The file with the token. Without it nothing is reported. It may appear during the run.
+    description: The file with the token; without it, where role C(state_api) leaves it.
     type: path
     env:
       - name: KUBESTEAD_API_TOKEN_FILE
@@ -112,6 +112,7 @@ from ansible import context
 from ansible.plugins.callback import CallbackBase
 from ansible_collections.kubestead.homelab.plugins.module_utils import lifecycle
 from ansible_collections.kubestead.homelab.plugins.module_utils.phases import RESET, VALIDATE, progress
+from ansible_collections.kubestead.homelab.plugins.module_utils.program_bundle import default_cache
 from ansible_collections.kubestead.homelab.plugins.module_utils.state_api_client import (
     StateApiClient,
     read_token,
@@ -162,6 +163,8 @@ class CallbackModule(CallbackBase):
         self._play: t.Any = None
         self._reporter: t.Optional[Reporter] = None
         self._reporting: t.Optional[bool] = None  # None: not decided yet
+        self._url = ""
+        self._token_file = ""
         self._phase_of: t.Dict[
             str, str
         ] = {}  # by host: the phase that it takes part in, or took part in last
@@ -332,20 +335,30 @@ class CallbackModule(CallbackBase):
         """Decide once, with the variables of the first host in question, whether to report, and where."""
         if self._reporting is None:
             manager = self._play.get_variable_manager()
-            self.set_options(var_options=manager.get_vars(play=self._play, host=host))
-            self._reporting = bool(
-                self.get_option("api_url")
-                and self.get_option("api_token_file")
-                and not context.CLIARGS.get("check")
-            )
+            variables = manager.get_vars(play=self._play, host=host)
+            self.set_options(var_options=variables)
+            self._find_api(variables)
+            self._reporting = bool(self._url and self._token_file and not context.CLIARGS.get("check"))
             if self._reporting:
                 self._reporter = Reporter(self._connector())
         return self._reporting
 
+    def _find_api(self, variables: t.Mapping[str, t.Any]) -> None:
+        """Find the State API by the options, else where the inventory and its role have it."""
+        self._url = self.get_option("api_url") or ""
+        self._token_file = self.get_option("api_token_file") or ""
+        servers = variables.get("groups", {}).get("state_api", [])
+        if not servers:
+            return
+        server = variables["hostvars"][servers[0]]
+        address = f"{server.get('ansible_host', servers[0])}:{server.get('state_api_port', 8080)}"
+        self._url = self._url or f"http://{address}"
+        default = default_cache() / "state-api" / f"{servers[0]}.token"
+        self._token_file = self._token_file or str(default)
+
     def _connector(self) -> t.Callable[[], StateApiClient]:
-        url, token_file, ca_file, timeout = (
-            self.get_option(name) for name in ("api_url", "api_token_file", "api_ca_file", "api_timeout")
-        )
+        url, token_file = self._url, self._token_file
+        ca_file, timeout = self.get_option("api_ca_file"), self.get_option("api_timeout")
         run = uuid.uuid4().hex
 
         def connect() -> StateApiClient:

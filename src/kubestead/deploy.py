@@ -18,6 +18,10 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from kubestead.model.registry import Registry, RegistryError
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 # What a person may type for each phase, and the playbook that it stands for.
@@ -143,6 +147,18 @@ def find_inventory(word: str | None) -> Path:
     raise ValueError(f"there is no inventory {word!r}: neither a path nor one of {', '.join(there)}")
 
 
+def check_registry(inventory: Path) -> None:
+    """Read the registry that an inventory is made of before Ansible does, so that only its own problems show.
+
+    Raises RegistryError with all of them.
+    """
+    for name in ("kubestead.yml", "kubestead.yaml"):
+        source = inventory / name
+        if source.is_file():
+            settings = yaml.safe_load(source.read_text(encoding="utf-8")) or {}
+            Registry.load(source.parent / settings.get("registry", "registry.json"))
+
+
 def _confirm(question: str, assume_yes: bool) -> bool:
     if assume_yes:
         return True
@@ -184,6 +200,7 @@ def main(words: Sequence[str] | None = None) -> ExitCode:
                 "Leave it out: RKE2 hosts are left alone"
             )
         inventory = find_inventory(options.inventory)
+        check_registry(inventory)
         reset = options.command == "reset"
         question = (
             f"Take down the cluster of {inventory.name} and delete its data?"
@@ -193,6 +210,9 @@ def main(words: Sequence[str] | None = None) -> ExitCode:
         if options.command in {"all", "reset"} and not _confirm(question, options.yes):
             print("Nothing was changed.", file=sys.stderr)
             return ExitCode.INTERRUPTED
+    except RegistryError as error:
+        print(*error.problems, sep="\n", file=sys.stderr)
+        return ExitCode.WRONG_INPUT
     except ValueError as problem:
         print(f"deploy.sh: {problem}.", file=sys.stderr)
         return ExitCode.WRONG_INPUT
