@@ -23,9 +23,11 @@ PASSED_ON = {"kubectl": "kubectl in the lab's cluster", "kubestead": "ask the la
 
 def split(words: list[str]) -> tuple[list[str], list[str]]:
     """Part our own words from those of a program that is passed on to."""
-    for position, word in enumerate(words):
-        if word in PASSED_ON:
-            return words[: position + 1], words[position + 1 :]
+    position = 0
+    while position < len(words) and words[position].startswith("-"):
+        position += 2 if words[position] in ("--lab", "--api-port", "--kube-port") else 1
+    if position < len(words) and words[position] in PASSED_ON:
+        return words[: position + 1], words[position + 1 :]
     return words, []
 
 
