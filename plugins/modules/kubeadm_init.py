@@ -96,6 +96,7 @@ kubeadm:
   type: dict
 """
 
+from contextlib import nullcontext
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
@@ -139,7 +140,7 @@ def main() -> None:
         unknown=given["unknown"],
     )
     try:
-        with lock(0 if module.check_mode else given["timeout"]) as held:
+        with nullcontext() if module.check_mode else lock(given["timeout"]) as held:
             result = Initialiser(options, Host(cri_socket=given["cri_socket"]), held).run(module.check_mode)
     except (ClusterError, BusyError) as error:
         module.fail_json(msg=str(error))

@@ -101,6 +101,8 @@ kubeadm:
   type: dict
 """
 
+from contextlib import nullcontext
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubestead.homelab.plugins.module_utils.initialising import ClusterError
 from ansible_collections.kubestead.homelab.plugins.module_utils.joining import (
@@ -155,15 +157,13 @@ def main() -> None:
     )
 
     def join(wait: float) -> JoinResult:
-        with lock(wait) as held:
+        with nullcontext() if module.check_mode else lock(wait) as held:
             return Joiner(options, Host(cri_socket=given["cri_socket"]), held).run(module.check_mode)
 
     try:
         try:
             result = join(PATIENCE)
         except BusyError:
-            if module.check_mode:
-                raise
             end_processes(running(["kubeadm", "join"]))
             result = join(5)
     except (ClusterError, BusyError) as error:
