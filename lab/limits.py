@@ -11,8 +11,8 @@ import os
 from pathlib import Path
 
 _SETTING = Path("/proc/sys/fs/inotify/max_user_instances")
-PER_NODE = 30
-"""What a node takes with Kubernetes on it: a control plane 32, a worker 27, a machine without it 12."""
+PER_NODE = 22
+"""What a node takes on average: a control plane 32, a worker 18, a machine without Kubernetes 9."""
 
 
 def in_use() -> int:
