@@ -90,6 +90,10 @@ reason:
   returned: success
   type: str
   sample: there is no cluster yet
+admin_checksum:
+  description: SHA-256 of C(/etc/kubernetes/admin.conf), empty where there is none yet.
+  returned: success
+  type: str
 kubeadm:
   description: What is true afterwards, see M(kubestead.homelab.kubeadm_facts).
   returned: success
@@ -146,8 +150,10 @@ def main() -> None:
         module.fail_json(msg=str(error))
     for warning in result.warnings:
         module.warn(warning)
+    admin = "/etc/kubernetes/admin.conf"
     module.exit_json(
         changed=result.changed,
+        admin_checksum=module.sha256(admin) if "admin.conf" in result.node.files else "",
         action=result.action,
         reason=result.reason,
         kubeadm=result.node.as_dict(),
