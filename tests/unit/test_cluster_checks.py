@@ -72,10 +72,17 @@ def pod(name: str, app: str, ready: str) -> dict[str, object]:
 
 
 def test_system_pods_have_to_be_there_and_ready() -> None:
-    assert checks.check_system_pods([pod("c", "kube-dns", "True"), pod("p", "kube-proxy", "True")]).ok
-    found = checks.check_system_pods([pod("c", "kube-dns", "False")])
+    assert checks.check_system_pods([pod("c", "kube-dns", "True"), pod("p", "kube-proxy", "True")], ["n"]).ok
+    found = checks.check_system_pods([pod("c", "kube-dns", "False")], ["n"])
     assert not found.ok
     assert found.detail == "kube-proxy is missing; c is not ready"
+
+
+def test_pods_of_a_machine_that_is_switched_off_do_not_count() -> None:
+    pods = [pod("c", "kube-dns", "True"), pod("p", "kube-proxy", "True"), pod("q", "kube-proxy", "False")]
+    pods[2]["spec"] = {"nodeName": "off"}
+    assert checks.check_system_pods(pods, ["n"]).ok
+    assert not checks.check_system_pods(pods, ["n", "off"]).ok
 
 
 def test_the_list_has_a_line_for_each_check() -> None:
