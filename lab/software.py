@@ -23,6 +23,13 @@ NONE = "none"
 BUILD_SECONDS = 3600
 
 
+_TAKEN = {
+    PUBLIC: "Kubernetes {minor} from its public home, about {minutes} minutes to fetch.",
+    BUNDLE: "Kubernetes {minor} from the bundle, nothing to wait for.",
+    MODULES: "Kubernetes {minor} is built from its published Go modules, about {minutes} minutes, once.",
+}
+
+
 @dataclass(frozen=True)
 class Software:
     """The source that a run takes."""
@@ -74,15 +81,10 @@ def choose(wanted: str | None = None) -> Software:
         if wanted not in ("auto", source.name):
             continue
         if source.available:
-            before = f" ({'; '.join(tried)})" if tried else ""
-            text = f"{source.name}, {_duration(source.minutes)}{before}."
+            text = "\n".join([_TAKEN[source.name].format(minor=minor, minutes=round(source.minutes)), *tried])
             return Software(source.name, minor, text, source.missing_packages)
-        tried.append(f"{source.name}: {source.reason}")
-    return Software(NONE, minor, f"no source can be reached ({'; '.join(tried)}).")
-
-
-def _duration(minutes: float) -> str:
-    return f"about {minutes:.0f} minutes" if minutes >= 1.5 else "nothing to wait for"
+        tried.append(f"  not {source.name}: {source.reason}")
+    return Software(NONE, minor, "\n".join(["no source can be reached.", *tried]))
 
 
 def start_build(software: Software, folder: Path) -> subprocess.Popen[bytes]:
