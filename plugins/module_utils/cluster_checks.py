@@ -43,13 +43,14 @@ class Check:
 
 @dataclass
 class Question:
-    """What a node is asked. `members` and `workers` are node names, for the first control plane only."""
+    """What a node is asked. `members`, `workers` and `absent` are for the first control plane only."""
 
     dns_server: str
     dns_name: str
     api_service: str
     members: t.Sequence[str] = field(default_factory=list)
     workers: t.Sequence[str] = field(default_factory=list)
+    absent: t.Sequence[str] = field(default_factory=list)
     whole_cluster: bool = False
     certificate_days: int = 30
 
@@ -181,6 +182,17 @@ def check_system_pods(pods: t.Sequence[t.Mapping[str, t.Any]], members: t.Sequen
     return Check(SYSTEM, not problems, "; ".join(problems) or f"{len(here)} pods of kube-system are ready")
 
 
+def check_workers(question: Question, known: t.Container[str]) -> Check:
+    """All workers are nodes; those that took no part in this run are named."""
+    missing = sorted(name for name in question.workers if name not in known)
+    if missing:
+        return Check(WORKERS, False, f"not in the cluster: {', '.join(missing)}")
+    count = f"{len(question.workers)} of {len(question.workers) + len(question.absent)}"
+    if question.absent:
+        return Check(WORKERS, True, f"{count}; not in this run: {', '.join(question.absent)}", warning=True)
+    return Check(WORKERS, True, count)
+
+
 def check_cluster(question: Question, paths: Paths) -> list[Check]:
     """Ask the API, as the administrator, what it thinks of the cluster."""
     view = cluster_view(paths)
@@ -195,14 +207,7 @@ def check_cluster(question: Question, paths: Paths) -> list[Check]:
         not waiting,
         f"not ready: {', '.join(waiting)}" if waiting else f"{', '.join(sorted(ready))} ready",
     )
-    missing = sorted(set(question.workers) - known)
-    workers = Check(
-        WORKERS,
-        not missing,
-        f"not in the cluster: {', '.join(missing)}"
-        if missing
-        else f"{len(question.workers)} of {len(question.workers)}",
-    )
+    workers = check_workers(question, known)
     pods = client.request("/api/v1/namespaces/kube-system/pods")
     items = (pods.json() or {}).get("items") or []
     system = check_system_pods(items, question.members) if pods.ok else Check(SYSTEM, False, pods.body[:200])

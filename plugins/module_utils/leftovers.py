@@ -158,13 +158,14 @@ def find_mounts(host: Host) -> list[Leftover]:
     return [Leftover("mount", point) for point in reversed(host.mounts()) if point.startswith(below)]
 
 
-def _crictl(host: Host, *words: str, timeout: float = 30) -> tuple[int, str, str]:
+def ask_runtime(host: Host, *words: str, timeout: float = 30) -> tuple[int, str, str]:
+    """Run crictl."""
     return host.run(["crictl", "--runtime-endpoint", host.cri_socket, *words], None, timeout)
 
 
 def find_pods(host: Host) -> list[Leftover]:
     """Find pods that the container runtime still has."""
-    code, out, _err = _crictl(host, "pods", "--quiet")
+    code, out, _err = ask_runtime(host, "pods", "--quiet")
     return [Leftover("pod", line.strip()) for line in out.splitlines() if line.strip()] if code == 0 else []
 
 
@@ -243,7 +244,7 @@ def remove_all(host: Host, pieces: t.Sequence[Leftover]) -> list[str]:
     problems = []
     pods = [piece.what for piece in pieces if piece.kind == "pod"]
     if pods:
-        code, out, err = _crictl(host, "--timeout", "20s", "rmp", "--force", *pods, timeout=120)
+        code, out, err = ask_runtime(host, "--timeout", "20s", "rmp", "--force", *pods, timeout=120)
         if code != 0 and find_pods(host):
             problems.append(f"crictl rmp: {(err or out).strip() or code}")
     for piece in pieces:

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import time
 import typing as t
 from dataclasses import dataclass, field
 
 from .kubeadm import end_processes, running
-from .leftovers import Host, Leftover, find_all, remove_all, stop_kubelet
+from .leftovers import Host, Leftover, ask_runtime, find_all, remove_all, stop_kubelet
 from .node_state import kubelet_service
 
 #: Removing can uncover more (a mount below a mount): so it is done until nothing is found, but not for ever.
@@ -43,6 +44,11 @@ def reset(
 ) -> ResetResult:
     """Stop the kubelet, let kubeadm undo what it knows of, and take away the rest."""
     result = ResetResult(found=find_all(host))
+    if result.found and not check:
+        silent = wake_runtime(host)
+        if silent:
+            return ResetResult(found=result.found, left=result.found, problems=[silent])
+        result.found = find_all(host)
     kubelet = kubelet_service(host.run)
     # A kubelet without a configuration starts again and again: where nothing is left, that is right.
     restarting = kubelet.active == "activating" and bool(result.found)
@@ -71,6 +77,23 @@ def reset(
         left = find_all(host)
     result.left, result.problems = left, problems if left else []
     return result
+
+
+def wake_runtime(host: Host, patience: float = 20) -> str:
+    """Start the container runtime when it does not answer: only it can end the pods that it has started.
+
+    Return what is wrong when it stays silent, else nothing. A machine without crictl has no pods.
+    """
+    code, _out, err = ask_runtime(host, "version")
+    if code in (0, 127):
+        return ""
+    unit = "crio.service" if "crio" in host.cri_socket else "containerd.service"
+    host.run(["systemctl", "start", unit], None, 60)
+    deadline = time.monotonic() + patience
+    while code != 0 and time.monotonic() < deadline:
+        time.sleep(0.5)
+        code, _out, err = ask_runtime(host, "version")
+    return "" if code == 0 else f"{unit} does not answer at {host.cri_socket}: {err.strip()[-300:]}"
 
 
 def explain(name: str, result: ResetResult) -> str:

@@ -43,6 +43,11 @@ options:
     type: list
     elements: str
     default: []
+  absent:
+    description: Workers that take no part in this run; they are named and do not fail the check.
+    type: list
+    elements: str
+    default: []
   certificate_days:
     description: Warn when a certificate ends in fewer days.
     type: int
@@ -101,6 +106,7 @@ def main() -> None:
             "whole_cluster": {"type": "bool", "default": False},
             "members": {"type": "list", "elements": "str", "default": []},
             "workers": {"type": "list", "elements": "str", "default": []},
+            "absent": {"type": "list", "elements": "str", "default": []},
             "certificate_days": {"type": "int", "default": 30},
             "timeout": {"type": "int", "default": 180},
         },
@@ -113,6 +119,7 @@ def main() -> None:
         api_service=service_address(given["service_subnet"], 1),
         members=given["members"],
         workers=given["workers"],
+        absent=given["absent"],
         whole_cluster=given["whole_cluster"],
         certificate_days=given["certificate_days"],
     )

@@ -85,6 +85,13 @@ def test_pods_of_a_machine_that_is_switched_off_do_not_count() -> None:
     assert not checks.check_system_pods(pods, ["n", "off"]).ok
 
 
+def test_workers_that_took_no_part_are_named() -> None:
+    question = checks.Question("", "", "", workers=["w-1"], absent=["w-2"])
+    found = checks.check_workers(question, {"w-1"})
+    assert (found.ok, found.warning, found.detail) == (True, True, "1 of 2; not in this run: w-2")
+    assert not checks.check_workers(question, set()).ok
+
+
 def test_the_list_has_a_line_for_each_check() -> None:
     good = [checks.Check(name, True, "good") for name in checks.ORDER]
     bad = [checks.Check(checks.NETWORK, False, "no answer")]

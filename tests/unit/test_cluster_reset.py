@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from kubestead.model.leftovers import clear_control_plane, find_all, removal_script
-from kubestead.model.resetting import explain, reset
+from kubestead.model.resetting import explain, reset, wake_runtime
 from tests.unit.kubeadm_sample import (
     Programs,
     SampleHost,
@@ -148,6 +148,31 @@ def test_what_cannot_be_taken_away_is_named(tmp_path: Path) -> None:
     message = explain("cp-1", result)
     for words in ("cp-1", "link cni0", "target is busy", "Operation not permitted", "same command again"):
         assert words in message
+
+
+def test_a_silent_runtime_is_started_because_only_it_can_end_its_pods(tmp_path: Path) -> None:
+    host, programs = whole(tmp_path)
+    started: list[str] = []
+
+    def start(line: str) -> tuple[int, str, str]:
+        started.append(line)
+        return 0, "", ""
+
+    version = "crictl --runtime-endpoint unix:///var/run/containerd/containerd.sock version"
+    programs.answers = {
+        version: lambda _line: (0, "", "") if started else (1, "", "connection refused"),
+        "systemctl start": start,
+        **programs.answers,
+    }
+    assert wake_runtime(host) == ""
+    assert started == ["systemctl start containerd.service"]
+
+
+def test_nothing_is_removed_while_the_runtime_is_silent(tmp_path: Path) -> None:
+    host, programs = whole(tmp_path)
+    programs.answers = {"crictl": (1, "", "connection refused")}
+    assert "connection refused" in wake_runtime(host, patience=0)
+    assert wake_runtime(sample_host(tmp_path, Programs())) == ""
 
 
 def test_an_unfinished_initialisation_keeps_the_authorities_that_a_person_brought(tmp_path: Path) -> None:
