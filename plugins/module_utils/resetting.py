@@ -102,7 +102,7 @@ def explain(name: str, result: ResetResult) -> str:
     more = f" and {len(result.left) - 10} more" if len(result.left) > 10 else ""
     reasons = "; ".join(dict.fromkeys(result.problems)) or "no error was reported"
     return (
-        f"Not everything could be taken off {name}. Left: {pieces}{more}. Reasons: {reasons}. Run the same "
+        f"Not everything could be taken off {name}: {reasons}. Left: {pieces}{more}. Run the same "
         "command again; a restart of the machine frees what is still in use."
     )
 

@@ -95,7 +95,8 @@ def main() -> None:
     for warning in checked.warnings:
         module.warn(warning)
     if problems:
-        module.fail_json(msg="Nothing was touched. " + " ".join(problems), problems=problems)
+        lines = "".join(f"\n- {problem[:1].upper()}{problem[1:]}" for problem in problems)
+        module.fail_json(msg=f"Nothing was touched. To be put right first:{lines}", problems=problems)
     module.exit_json(changed=False, problems=[])
 
 
