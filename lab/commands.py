@@ -48,6 +48,8 @@ def up(lab: Lab, arguments: argparse.Namespace) -> int:
         lab.preflight(installable=True)
         software = _software()
         _install([*host.missing_packages(), *software.missing_packages])
+        if software.missing_packages:  # only the Go client knows its proxy: ask again, now that it is there
+            software = _software()
         lab.preflight()
         lab.check_room(homelab.machines)
         return homelab.up(software)

@@ -26,7 +26,15 @@ PROXY_PORT = 3142
 BUNDLE_PORT = 8086
 API = ("10.77.0.10", 8080)
 KUBERNETES = ("10.77.0.11", 6443)
-_SOURCES = ("lab/gatewayd.py", "lab/proxy.py", "lab/forward.py", "lab/network.py", "bundle/server.py")
+_SOURCES = (
+    "lab/gatewayd.py",
+    "lab/proxy.py",
+    "lab/forward.py",
+    "lab/network.py",
+    "bundle/server.py",
+    "bundle/site.py",
+    "bundle/status.py",
+)
 
 
 class Gateway:
