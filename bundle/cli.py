@@ -14,7 +14,8 @@ from types import FrameType
 from typing import Any
 
 from bundle import assemble, build, catalogue, oci, places, probe, server, status, verify
-from bundle.errors import DONE, FAILED, INTERRUPTED, LACKS_SOMETHING, NO_SOURCE, BundleError, LacksError
+from bundle.errors import BundleError, LacksError
+from kubestead.exit_codes import ExitCode
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -29,16 +30,16 @@ def main(arguments: list[str] | None = None) -> int:
     except BundleError as error:
         for problem in error.problems:
             print(f"bundle: {problem}", file=sys.stderr)
-        return error.code
+        return error.exit_code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read us has seen enough
-        return DONE
+        return ExitCode.DONE
     except OSError as error:
         print(f"bundle: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
-        return LACKS_SOMETHING
+        return ExitCode.LACKING
     except KeyboardInterrupt:
         print("bundle: interrupted; the same command goes on where it was", file=sys.stderr)
-        return INTERRUPTED
+        return ExitCode.INTERRUPTED
     return code
 
 
@@ -71,7 +72,7 @@ def _build(options: argparse.Namespace) -> int:
         ),
         _tell,
     )
-    return DONE
+    return ExitCode.DONE
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -87,7 +88,7 @@ def _serve(options: argparse.Namespace) -> int:
     _tell(f"serving {folder} ({state}) at http://{options.bind}:{web.server_port}/ until you press Ctrl-C")
     with web:
         web.serve_forever()
-    return DONE
+    return ExitCode.DONE
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -97,9 +98,9 @@ def _verify(options: argparse.Namespace) -> int:
         print(problem, file=sys.stderr)
     if problems:
         print(f"{folder}: {len(problems)} problems", file=sys.stderr)
-        return FAILED
+        return ExitCode.FAILED
     _tell(f"{folder}: whole")
-    return DONE
+    return ExitCode.DONE
 
 
 def _info(options: argparse.Namespace) -> int:
@@ -108,10 +109,10 @@ def _info(options: argparse.Namespace) -> int:
     state = status.current(folder)
     if options.json:
         _tell(json.dumps({"folder": str(folder), **state.as_dict(), "manifest": manifest}, indent=1))
-        return DONE if manifest else FAILED
+        return ExitCode.DONE if manifest else ExitCode.FAILED
     if manifest is None:
         _tell(f"{folder}: {state.state}. {state.progress} {state.detail}".rstrip())
-        return FAILED
+        return ExitCode.FAILED
     size = sum(entry["size"] for entry in manifest["files"].values())
     _tell(f"{folder}: {size / 1e6:.0f} MB for {manifest['architecture']}, made {manifest['created']}")
     for minor, entry in manifest["minors"].items():
@@ -120,7 +121,7 @@ def _info(options: argparse.Namespace) -> int:
             _tell(f"  {part['name']:20} {_origin(part)}")
         for image in entry["images"]:
             _tell(f"  image  {image['annotations'][oci.REFERENCE]}")
-    return DONE
+    return ExitCode.DONE
 
 
 def _origin(part: dict[str, Any]) -> str:
@@ -143,7 +144,7 @@ def _probe(options: argparse.Namespace) -> int:
         for source in found:
             wait = f" (about {source.minutes:.0f} min)" if source.minutes else ""
             _tell(f"{source.name:8} {'yes' if source.available else 'no '}  {source.reason}{wait}")
-    return DONE if probe.best(found) else NO_SOURCE
+    return ExitCode.DONE if probe.best(found) else ExitCode.NO_SOFTWARE
 
 
 def _parser() -> argparse.ArgumentParser:

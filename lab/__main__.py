@@ -11,9 +11,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from kubestead.exit_codes import ExitCode
 from lab import cgroups, host, paths
 from lab import commands as homelab
-from lab.errors import EXIT_FAILED, EXIT_INTERRUPTED, InputError, LabError
+from lab.errors import InputError, LabError
 from lab.lab import DEFAULT, Lab
 from lab.spec import NodeSpec, check_together, read_platforms
 
@@ -76,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted; the same command again goes on from here", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        return ExitCode.INTERRUPTED
 
 
 def _say(text: str) -> None:
@@ -161,7 +162,7 @@ def _down(lab: Lab, arguments: argparse.Namespace) -> int:
         paths.home().rmdir()  # with the last lab
     for problem in left:
         print(f"error: left over: {problem}", file=sys.stderr)
-    return EXIT_FAILED if left else 0
+    return ExitCode.FAILED if left else ExitCode.DONE
 
 
 _COMMANDS = {

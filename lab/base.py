@@ -60,7 +60,7 @@ def ensure(os_names: Iterable[str], say: Say = print) -> None:
     with ThreadPoolExecutor(len(wanted)) as pool:
         problems = [problem for problem in pool.map(_try, wanted) if problem]
     if problems:
-        raise LabError(problems)
+        raise LabError(*problems)
 
 
 def _try(os_name: str) -> str:

@@ -59,7 +59,7 @@ def _software() -> Software:
     try:
         return choose()
     except BundleError as error:
-        raise LabError(error.problems) from error
+        raise LabError(*error.problems) from error
 
 
 def _install(packages: list[str]) -> None:

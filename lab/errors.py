@@ -3,38 +3,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-EXIT_FAILED = 1
-EXIT_INPUT = 2
-EXIT_HOST = 3
-EXIT_LOCKED = 5
-EXIT_INTERRUPTED = 130
+from kubestead.errors import ProblemsError
+from kubestead.exit_codes import ExitCode
 
 
-class LabError(Exception):
-    """One or more problems that a person can act on."""
-
-    exit_code = EXIT_FAILED
-
-    def __init__(self, problems: str | Iterable[object]) -> None:
-        self.problems = [problems] if isinstance(problems, str) else [str(one) for one in problems]
-        super().__init__("\n".join(self.problems))
+class LabError(ProblemsError):
+    """The lab could not do what was asked for."""
 
 
 class InputError(LabError):
     """What was typed, or a file that a person wrote, is wrong."""
 
-    exit_code = EXIT_INPUT
+    exit_code = ExitCode.WRONG_INPUT
 
 
 class HostError(LabError):
     """This computer lacks something."""
 
-    exit_code = EXIT_HOST
+    exit_code = ExitCode.LACKING
 
 
 class LockedError(LabError):
     """Another run holds the lab."""
 
-    exit_code = EXIT_LOCKED
+    exit_code = ExitCode.BUSY

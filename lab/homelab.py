@@ -15,7 +15,8 @@ from typing import Any
 
 import yaml
 
-from kubestead.deploy import ExitCode, Outcome, run_playbook
+from kubestead.deploy import Outcome, run_playbook
+from kubestead.exit_codes import ExitCode
 from kubestead.model.registry import Registry, RegistryError
 from lab import cgroups, paths
 from lab.errors import InputError, LabError
@@ -43,7 +44,7 @@ class Homelab:
         try:
             registry = Registry.load(inventory / "registry.json")
         except RegistryError as error:
-            raise InputError(error.problems) from error
+            raise InputError(*map(str, error.problems)) from error
         static = yaml.safe_load((inventory / "servers.yml").read_text(encoding="utf-8"))
         servers = [
             NodeSpec(name, values["machine_os"], values["ansible_host"])

@@ -65,7 +65,7 @@ class Lab:
         running = self.gateway.process()
         pid = running.pid if running else None
         if found := host.problems(self.gateway.ports(), pid, installable=installable):
-            raise HostError(found)
+            raise HostError(*found)
 
     def lock(self, *, wait: bool = False) -> AbstractContextManager[None]:
         """Hold the lab for this run."""
@@ -129,7 +129,7 @@ class Lab:
     def check_room(self, specs: Sequence[NodeSpec]) -> None:
         """Refuse nodes that this computer's kernel has no room for beside what runs on it."""
         if found := limits.problems(sum(not self.node(spec.name).running() for spec in specs)):
-            raise HostError(found)
+            raise HostError(*found)
 
     def _check_addresses(self, specs: Sequence[NodeSpec]) -> None:
         names = {spec.name for spec in specs}
@@ -329,7 +329,7 @@ class Lab:
                 except (LabError, OSError, subprocess.SubprocessError) as error:
                     problems.append(str(error))
         if problems:
-            raise LabError(problems)
+            raise LabError(*problems)
         return results
 
 

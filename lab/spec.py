@@ -46,7 +46,7 @@ class NodeSpec:
         mac = self.mac or _mac_of(self.ip)
         object.__setattr__(self, "mac", normalise_mac(mac) if is_mac(mac) else mac)
         if problems := self._problems():
-            raise InputError(problems)
+            raise InputError(*problems)
 
     def _problems(self) -> list[str]:
         problems = []
@@ -117,7 +117,7 @@ def check_together(specs: list[NodeSpec]) -> None:
                 problems.append(f"nodes {seen[value].name} and {spec.name} have the same {what} {value}")
             seen[value] = spec
     if problems:
-        raise InputError(problems)
+        raise InputError(*problems)
 
 
 def _mac_of(ip: str) -> str:

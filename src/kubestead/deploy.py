@@ -14,12 +14,12 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from kubestead.exit_codes import ExitCode
 from kubestead.model.registry import Registry, RegistryError
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -33,18 +33,6 @@ PHASES = {
     "network": "network",
     "validate": "validate",
 }
-
-
-class ExitCode(IntEnum):
-    """How a command ended; documented in docs/exit-codes.md."""
-
-    DONE = 0
-    FAILED = 1
-    WRONG_INPUT = 2
-    LACKING = 3
-    NO_SOFTWARE = 4
-    BUSY = 5
-    INTERRUPTED = 130
 
 
 @dataclass(frozen=True)

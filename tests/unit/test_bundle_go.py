@@ -225,7 +225,7 @@ def test_failures_are_told_apart() -> None:
     """A proxy that does not answer is exit code 4, a broken build 1; secrets in addresses are left out."""
     gone = gotool.failure("etcd", 'Get "https://me:secret@proxy.example/x": dial tcp: connection refused')
     assert isinstance(gone, UnreachableError)
-    assert gone.code == 4
+    assert gone.exit_code == 4
     assert "secret" not in str(gone)
     broken = gotool.failure("etcd", "go: downloading x\nmain.go:1: undefined: y")
     assert isinstance(broken, BuildFailedError)

@@ -14,6 +14,7 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 
+from kubestead.exit_codes import ExitCode
 from kubestead.store import StoreError
 
 from .app import create_app
@@ -21,8 +22,6 @@ from .auth import TokenFileError
 from .logs import set_up_logs
 from .settings import DEFAULT_DATABASE, DEFAULT_PORT, DEFAULT_REGISTRY, Settings
 
-EXIT_USAGE = 2
-EXIT_LACKING = 3
 log = logging.getLogger(__name__)
 
 
@@ -43,7 +42,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m kubes
     else:
         return _serve(app, listener)
     log.error("%s", problem)
-    return EXIT_LACKING
+    return ExitCode.LACKING
 
 
 def _parse(arguments: Sequence[str] | None, program: str) -> argparse.Namespace:

@@ -15,12 +15,12 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from kubestead.exit_codes import ExitCode
 from kubestead.model.mac import normalise_mac
 from kubestead.model.state_api_client import StateApiClient, StateApiError
 
 from . import views
 from .connection import DEFAULT_BEARER_FILE, DEFAULT_URL, ApiUrl, AsJson, TokenFile, connected, fail
-from .exit_codes import ExitCode
 
 app = typer.Typer(
     name="kubestead",
@@ -39,7 +39,10 @@ WhichMachine = Annotated[
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command and end with its exit code."""
+    """Run the command and end with its exit code.
+
+    Typer itself ends it with 130 after Ctrl-C, and with 1 where nobody reads the output any more.
+    """
     app(args=None if arguments is None else list(arguments))
 
 
@@ -149,7 +152,7 @@ def _find(states: dict[str, Any], name: str) -> str:
         mac = next((mac for mac, machine in states.items() if machine["hostname"] == name.lower()), "")
     if mac not in states:
         known = ", ".join(machine["hostname"] for machine in states.values() if machine["hostname"]) or "none"
-        fail(ExitCode.REFUSED, f"there is no machine {name} (known: {known}).")
+        fail(ExitCode.FAILED, f"there is no machine {name} (known: {known}).")
     return mac
 
 

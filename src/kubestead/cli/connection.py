@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from kubestead.exit_codes import ExitCode
 from kubestead.model.state_api_client import (
     StateApiClient,
     StateApiError,
@@ -17,8 +18,6 @@ from kubestead.model.state_api_client import (
     StateApiUnreachableError,
     read_token,
 )
-
-from .exit_codes import ExitCode
 
 UNAUTHORIZED = 401
 
@@ -53,7 +52,7 @@ def connected(url: str, token_file: str) -> Iterator[StateApiClient]:
             "Is the address right (--api-url, KUBESTEAD_API_URL)?"
         )
     except StateApiRefusedError as error:
-        problem, code, advice = f"The State API refuses: {error}.", ExitCode.REFUSED, ""
+        problem, code, advice = f"The State API refuses: {error}.", ExitCode.FAILED, ""
         if error.status == UNAUTHORIZED:
             advice = f"{token_file} was read: name another file (--token-file, KUBESTEAD_API_TOKEN_FILE)."
     except StateApiError as error:
