@@ -81,6 +81,11 @@ class Homelab:
         """For use on this computer, through the forwarded port."""
         return self.folder / "kubeconfig"
 
+    @property
+    def known_kubeconfig(self) -> Path:
+        """What to tell a person: the one for this computer, where the port is forwarded."""
+        return self.host_kubeconfig if self.lab.gateway.kube_port else self.kubeconfig
+
     def play(self, playbook: str, software: Software, arguments: Sequence[str] = ()) -> Outcome:
         """Run one of our playbooks inside the lab's network."""
         variables = self.folder / "vars.json"
@@ -202,8 +207,8 @@ class Homelab:
                 for spec in self.machines
             ],
             "cluster": self.cluster_nodes() if self._state(self.control_plane) == "running" else [],
-            "kubeconfig": str(self.host_kubeconfig) if self.host_kubeconfig.exists() else None,
-            "state_api": {"url": self.host_api_url, "token_file": str(self.token_file)},
+            "kubeconfig": str(self.known_kubeconfig) if self.known_kubeconfig.exists() else None,
+            "state_api": {"url": self.api_url, "token_file": str(self.token_file)},
             "last_run": json.loads(record.read_text(encoding="utf-8")) if record.exists() else None,
         }
 
@@ -212,16 +217,17 @@ class Homelab:
         return node.state() if node.folder.is_dir() else "absent"
 
     @property
-    def host_api_url(self) -> str:
-        """The State API as this computer reaches it."""
-        return f"http://127.0.0.1:{self.lab.gateway.api_port or 8080}"
+    def api_url(self) -> str:
+        """The State API as this computer reaches it; without a forwarded port, as its machines do."""
+        port = self.lab.gateway.api_port
+        return f"http://127.0.0.1:{port}" if port else self.api_environment()["KUBESTEAD_API_URL"]
 
     def _write_host_kubeconfig(self) -> None:
-        if not self.kubeconfig.exists():
+        if not self.kubeconfig.exists() or not self.lab.gateway.kube_port:
             return
         config = yaml.safe_load(self.kubeconfig.read_text(encoding="utf-8"))
         for cluster in config["clusters"]:
-            cluster["cluster"]["server"] = f"https://127.0.0.1:{self.lab.gateway.kube_port or 6443}"
+            cluster["cluster"]["server"] = f"https://127.0.0.1:{self.lab.gateway.kube_port}"
         write_atomic(self.host_kubeconfig, yaml.safe_dump(config), 0o600)
 
     def _record(self, outcome: Outcome, software: Software, seconds: float) -> None:
@@ -259,8 +265,8 @@ class Homelab:
             command = f"{command} --lab {self.lab.name}"
         return (
             f"\n✔ The homelab is up ({seconds:.0f} s).\n{nodes}\n\n"
-            f"  kubeconfig   {self.host_kubeconfig}\n"
-            f"  State API    {self.host_api_url}  (token in {self.token_file})\n"
+            f"  kubeconfig   {self.known_kubeconfig}\n"
+            f"  State API    {self.api_url}  (token in {self.token_file})\n"
             f"  look around  {command} kubectl get pods -A\n"
             f"               {command} ssh {self.machines[-1].name}\n"
             f"               {command} kubestead monitor --once\n"
