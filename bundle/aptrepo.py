@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import os
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable
@@ -15,6 +13,7 @@ from email.utils import formatdate
 from pathlib import Path
 
 from bundle.errors import BuildFailedError
+from kubestead.model.atomic import write_atomically
 
 KEY_NAME = "Kubestead bundle <bundle@kubestead.invalid>"
 INDEX_FILES = ("InRelease", "Packages", "Packages.gz", "Release", "Release.gpg", "Release.key")
@@ -94,15 +93,4 @@ def write(folder: Path, minor: str, architecture: str, stanzas: Iterable[str], k
         "InRelease": key.clearsign(release),
     }
     for name, data in files.items():
-        replace(folder / name, data)
-
-
-def replace(path: Path, data: bytes) -> None:
-    """Write a file so that readers see the old or the new content, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".new-", delete=False) as file:
-        file.write(data)
-        file.flush()
-        os.fchmod(file.fileno(), 0o644)
-        os.fsync(file.fileno())
-    shutil.move(file.name, path)
+        write_atomically(folder / name, data, parents=True)

@@ -19,6 +19,7 @@ from bundle.catalogue import Versions
 from bundle.oci import Layout
 from bundle.recipe import Image
 from bundle.stamp import Stamp
+from kubestead.model.atomic import UNFINISHED, write_atomically
 
 FORMAT = 1
 
@@ -75,13 +76,13 @@ def finish(folder: Path, content: Content, key: SigningKey) -> None:
     # An image that two minors share is taken from the one that was built last.
     index = {d["annotations"][oci.REFERENCE]: d for entry in minors.values() for d in entry["images"]}
     index |= {d["annotations"][oci.REFERENCE]: d for d in images}
-    aptrepo.replace(layout.folder / "oci-layout", oci.layout_file())
-    aptrepo.replace(layout.folder / "index.json", oci.index(index.values()))
+    write_atomically(layout.folder / "oci-layout", oci.layout_file(), parents=True)
+    write_atomically(layout.folder / "index.json", oci.index(index.values()), parents=True)
     _newest_kubectl(folder, minors)
     _sweep(folder, layout, minors, index.values())
     files = sorted(_files(folder, minors), key=lambda f: f.path)
     sums = "".join(f"{f.sha256}  {f.path}\n" for f in files)
-    aptrepo.replace(folder / places.CHECKSUMS, sums.encode())
+    write_atomically(folder / places.CHECKSUMS, sums.encode(), parents=True)
     manifest = {
         "format": FORMAT,
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -89,7 +90,7 @@ def finish(folder: Path, content: Content, key: SigningKey) -> None:
         "minors": dict(sorted(minors.items())),
         "files": {f.path: {"sha256": f.sha256, "size": f.size} for f in files},
     }
-    aptrepo.replace(folder / places.MANIFEST, json.dumps(manifest, indent=1).encode() + b"\n")
+    write_atomically(folder / places.MANIFEST, json.dumps(manifest, indent=1).encode() + b"\n", parents=True)
 
 
 def _place(folder: Path, minor: str, stamps: list[Stamp]) -> None:
@@ -115,7 +116,7 @@ def _newest_kubectl(folder: Path, minors: dict[str, Any]) -> None:
     source, target = folder / f"bin/v{newest}/kubectl", folder / "bin/kubectl"
     if target.exists() and target.samefile(source):
         return
-    temporary = target.with_name(".new-kubectl")
+    temporary = target.with_name(f"{UNFINISHED}kubectl")
     temporary.unlink(missing_ok=True)
     try:
         os.link(source, temporary)
@@ -136,7 +137,7 @@ def _sweep(
         wanted |= {descriptor["digest"], manifest["config"]["digest"]}
         wanted |= {layer["digest"] for layer in manifest["layers"]}
     for top in ("apt", "bin", "images"):
-        for left in (folder / top).rglob(".new-*"):  # by a build that was killed
+        for left in (folder / top).rglob(f"{UNFINISHED}*"):  # by a build that was killed
             left.unlink()
     keep = {digest.removeprefix("sha256:") for digest in wanted}
     for blob in layout.blobs.iterdir():

@@ -20,6 +20,7 @@ from bundle.progress import Progress
 from bundle.recipe import Part
 from bundle.stamp import Stamp
 from bundle.status import BUILDING, FAILED, READY, Status, StatusFile
+from kubestead.model.atomic import write_atomically
 
 
 @dataclass
@@ -151,7 +152,7 @@ class _Job:
                 progress.begin(part, prefetcher.totals)
                 built[part.name] = workshop.make(part, self.inputs[part.name], progress.packages)
                 data = json.dumps(built[part.name].as_dict(), indent=1).encode()
-                aptrepo.replace(self.work / part.name / "stamp.json", data)
+                write_atomically(self.work / part.name / "stamp.json", data, parents=True)
                 progress.end(part)
         finally:
             prefetcher.stop()

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 
 from bundle.debpackage import EPOCH
 from bundle.recipe import Image
+from kubestead.model.atomic import UNFINISHED
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
@@ -133,7 +134,7 @@ class Layout:
     def _new(self) -> Iterator[tuple[BinaryIO, Path]]:
         """A file to write a blob into, beside the others, to be renamed when it is complete."""
         self.blobs.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=self.blobs, prefix=".new-")
+        handle, name = tempfile.mkstemp(dir=self.blobs, prefix=UNFINISHED)
         try:
             with open(handle, "wb") as file:
                 yield file, Path(name)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bundle import aptrepo, places
+from bundle import places
+from kubestead.model.atomic import write_atomically
 
 ABSENT = "absent"
 BUILDING = "building"
@@ -56,7 +57,7 @@ class StatusFile:
             "started": _started(pid),
             "time": int(time.time()),
         }
-        aptrepo.replace(self.path, json.dumps(data).encode() + b"\n")
+        write_atomically(self.path, json.dumps(data).encode() + b"\n", parents=True)
 
     def read(self) -> Status | None:
         """What the build said last; ``None`` when nothing was said. A builder that was killed has failed."""

@@ -16,10 +16,11 @@ import threading
 import urllib.request
 from pathlib import Path
 
+from kubestead.model.atomic import write_atomically
 from lab import apt, network, paths
 from lab.errors import LabError
 from lab.host import Port
-from lab.process import Process, wait_until, write_atomic
+from lab.process import Process, wait_until
 from lab.spec import GATEWAY
 
 PROXY_PORT = 3142
@@ -70,7 +71,7 @@ class Gateway:
         if self.process() and self._current() == wanted and self._answers():
             return
         self.stop()
-        write_atomic(self._settings, json.dumps(wanted, indent=1) + "\n")
+        write_atomically(self._settings, json.dumps(wanted, indent=1) + "\n")
         with (self.folder / "gateway.log").open("w") as log:
             child = subprocess.Popen(
                 [sys.executable, "-m", "lab.gatewayd", str(self._settings)],

@@ -17,11 +17,11 @@ import yaml
 
 from kubestead.deploy import Outcome, run_playbook
 from kubestead.exit_codes import ExitCode
+from kubestead.model.atomic import write_atomically
 from kubestead.model.registry import Registry, RegistryError
 from lab import cgroups, paths
 from lab.errors import InputError, LabError
 from lab.lab import DEFAULT, Lab
-from lab.process import write_atomic
 from lab.software import Software, start_build
 from lab.spec import GATEWAY, PYTHONS, NodeSpec, check_together
 
@@ -89,7 +89,7 @@ class Homelab:
     def play(self, playbook: str, software: Software, arguments: Sequence[str] = ()) -> Outcome:
         """Run one of our playbooks inside the lab's network."""
         variables = self.folder / "vars.json"
-        write_atomic(variables, json.dumps(self._variables(software), indent=2) + "\n")
+        write_atomically(variables, json.dumps(self._variables(software), indent=2) + "\n")
         environment = {
             **self.lab.run_environment(),
             "ANSIBLE_LOG_PATH": str(self.folder / "ansible.log"),
@@ -228,7 +228,7 @@ class Homelab:
         config = yaml.safe_load(self.kubeconfig.read_text(encoding="utf-8"))
         for cluster in config["clusters"]:
             cluster["cluster"]["server"] = f"https://127.0.0.1:{self.lab.gateway.kube_port}"
-        write_atomic(self.host_kubeconfig, yaml.safe_dump(config), 0o600)
+        write_atomically(self.host_kubeconfig, yaml.safe_dump(config), 0o600)
 
     def _record(self, outcome: Outcome, software: Software, seconds: float) -> None:
         record = {
@@ -238,7 +238,7 @@ class Homelab:
             "software": software.kind,
             "message": outcome.message,
         }
-        write_atomic(self.folder / "last-run.json", json.dumps(record, indent=2) + "\n")
+        write_atomically(self.folder / "last-run.json", json.dumps(record, indent=2) + "\n")
 
     def _farewell(self, outcome: Outcome, software: Software, seconds: float) -> str:
         if outcome.code == ExitCode.NO_SOFTWARE:

@@ -14,11 +14,12 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from kubestead.model.atomic import write_atomically
 from lab import base, cgroups, folders, host, limits, lock, network, paths
 from lab.errors import HostError, InputError, LabError
 from lab.gateway import Gateway
 from lab.node import Node
-from lab.process import run, wait_until, write_atomic
+from lab.process import run, wait_until
 from lab.spec import NodeSpec, check_lab_name, check_together
 
 DEFAULT = "lab"
@@ -261,7 +262,7 @@ class Lab:
     def _write_ssh(self) -> None:
         """Write known_hosts and a configuration for ssh, from the nodes that are there."""
         nodes = self.nodes()
-        write_atomic(self.known_hosts, "".join(node.host_key() for node in nodes))
+        write_atomically(self.known_hosts, "".join(node.host_key() for node in nodes))
         entries = [
             f"Host {spec.name} {spec.ip}\n  HostName {spec.ip}\n" for node in nodes if (spec := node.spec)
         ]
@@ -272,7 +273,7 @@ class Lab:
             "  StrictHostKeyChecking yes\n  ConnectTimeout 10\n  LogLevel ERROR\n  ProxyUseFdpass yes\n"
             f"  ProxyCommand {shlex.join(connect)} {network.NAMESPACES / self.namespace} %h %p\n"
         )
-        write_atomic(self.ssh_config, "".join(entries) + common)
+        write_atomically(self.ssh_config, "".join(entries) + common)
 
     # Down
 

@@ -13,9 +13,10 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from kubestead.model.atomic import write_atomically
 from lab import apt, base, cgroups, folders, host, network
 from lab.errors import InputError, LabError
-from lab.process import Process, run, wait_until, write_atomic
+from lab.process import Process, run, wait_until
 from lab.spec import GATEWAY, SUITES, NodeSpec
 
 APT_PROXY = f"http://{GATEWAY}:3142"
@@ -81,7 +82,7 @@ class Node:
         self._put("etc/hosts", f"127.0.0.1 localhost\n{spec.ip} {spec.name}\n\n::1 localhost ip6-localhost\n")
         image = Path(self._base()) if known else base.path_of(spec.os)
         record = {**spec.to_dict(), "base": str(image), "base_made": base.made(image)}
-        write_atomic(self.folder / "node.json", json.dumps(record, indent=1) + "\n")
+        write_atomically(self.folder / "node.json", json.dumps(record, indent=1) + "\n")
 
     def _make_disk(self, spec: NodeSpec, public_key: str) -> None:
         for part in ("upper", "work", "root", "log", *(f"data/{name}" for name in _OWN_DISK)):
@@ -137,7 +138,7 @@ class Node:
         network.ensure_node(self.lab, spec)
         self._put_plumbing()
         config = self._launch_config(spec)
-        write_atomic(self.folder / "launch.json", json.dumps(config, indent=1) + "\n", 0o600)
+        write_atomically(self.folder / "launch.json", json.dumps(config, indent=1) + "\n", 0o600)
         launcher = [sys.executable, "-I", "-S", str(Path(__file__).with_name("launch.py"))]
         if self.with_systemd:
             self._start_unit([*launcher, "exec", str(self.folder / "launch.json")])
@@ -252,7 +253,7 @@ class Node:
                 folder.mkdir()
                 below = lower / parent
                 folder.chmod(below.stat().st_mode & 0o7777 if below.is_dir() else 0o755)
-        write_atomic(target, text, mode)
+        write_atomically(target, text, mode)
         return target
 
 

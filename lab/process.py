@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from kubestead.model.atomic import write_atomically
 from lab.errors import LabError
 
 
@@ -76,7 +77,7 @@ class Process:
 
     def save(self, path: Path) -> None:
         """Write it down, at once or not at all."""
-        write_atomic(path, json.dumps(asdict(self)) + "\n")
+        write_atomically(path, json.dumps(asdict(self)) + "\n")
 
     def alive(self) -> bool:
         """Say whether that very process still runs."""
@@ -104,13 +105,3 @@ def wait_until(condition: Callable[[], bool], seconds: float, pause: float = 0.0
             return False
         time.sleep(pause)
     return True
-
-
-def write_atomic(path: Path, text: str, mode: int = 0o644) -> None:
-    """Write a file so that a reader sees the old or the new, never half."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "w") as stream:
-        os.fchmod(descriptor, mode)
-        stream.write(text)
-    temporary.replace(path)

@@ -18,10 +18,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from . import node_plan as plan
+from .atomic import write_atomically
 from .kubeadm import Outcome, run_logged
 from .leftovers import Host, clear_control_plane
 from .node_state import NodeState, api_health, kubelet_service, probe
-from .programs import write_atomically
 
 #: What preflight finds in the way when an initialisation is run again on what it has made itself.
 OWN_TRACES = (
@@ -102,7 +102,7 @@ class Initialiser:
             result.changed = config_differs or decision.action != plan.NOTHING
             return result
         if config_differs:
-            write_atomically(self.options.config_path, self.options.config)
+            write_atomically(self.options.config_path, self.options.config, 0o600, parents=True)
         result.changed = self._act(decision.action, node) or config_differs
         if decision.action != plan.NOTHING:
             result.node = self.probe()
@@ -169,7 +169,7 @@ class Initialiser:
             "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "kept": list(kept),
         }
-        write_atomically(self.host.paths.marker, json.dumps(record) + "\n")
+        write_atomically(self.host.paths.marker, json.dumps(record) + "\n", 0o600, parents=True)
 
     def _kubeadm(self, words: t.Sequence[str], timeout: float) -> Outcome:
         return self.execute(

@@ -18,12 +18,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from . import node_plan as plan
+from .atomic import write_atomically
 from .initialising import ClusterError
 from .kubeadm import Outcome, config_in_memory, redact, run_logged
 from .kubeconfig import Client, KubeconfigError, load_kubeconfig
 from .leftovers import Host, clear_worker
 from .node_state import NodeState, ask_membership, kubelet_service, probe
-from .programs import write_atomically
 
 CRI_SOCKET_ANNOTATION = "kubeadm.alpha.kubernetes.io/cri-socket"
 
@@ -225,4 +225,4 @@ class Joiner:
         ):
             _code, out, err = self.host.run(argv, None, 20)
             parts += [f"--- {' '.join(argv)}", out or err]
-        write_atomically(self.options.failure_log, redact("\n".join(parts)) + "\n")
+        write_atomically(self.options.failure_log, redact("\n".join(parts)) + "\n", 0o600, parents=True)

@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: Kubestead contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Run programs, and write private files so that no crash leaves half of one."""
+"""Run programs without a shell."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
-import tempfile
 import typing as t
-from pathlib import Path
 
 
 class Runner(t.Protocol):
@@ -41,24 +39,3 @@ def run_program(argv: t.Sequence[str], stdin: str | None = None, timeout: float 
     except OSError as error:
         return 126, "", str(error)
     return done.returncode, done.stdout, done.stderr
-
-
-def write_atomically(path: Path, text: str, mode: int = 0o600) -> None:
-    """Replace `path` so that a crash leaves either the old or the new content, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            os.fchmod(file.fileno(), mode)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -10,11 +10,12 @@ import os
 import typing as t
 from types import MappingProxyType
 
+from .atomic import write_atomically
 from .mac import normalise_mac
 from .machine import Machine
 from .problems import Problem, RegistryError
 from .registry_checks import Checked, check
-from .registry_file import Document, parse, read_text, render, write_atomically
+from .registry_file import Document, parse, read_text, render
 
 __all__ = ["Machine", "Problem", "Registry", "RegistryError"]
 
@@ -55,7 +56,8 @@ class Registry:
     def save(self, path: t.Union[str, os.PathLike[str]]) -> None:
         """Write the registry in one step: order and unknown keys are kept, and the mode of the file."""
         name = os.fspath(path)
-        write_atomically(name, render(self._content, name))
+        # A symbolic link stays one.
+        write_atomically(os.path.realpath(name), render(self._content, name))
 
     def content(self) -> t.Dict[str, t.Any]:
         """The mapping as the file has it: a copy."""

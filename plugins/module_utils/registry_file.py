@@ -1,16 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: Kubestead contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The registry as a file: JSON or YAML read without losing repeated keys, and written atomically."""
+"""The registry as a file: JSON or YAML read without losing repeated keys, and rendered."""
 
 from __future__ import annotations
 
 import importlib
 import json
-import os
 import re
-import stat
-import tempfile
 import typing as t
 from dataclasses import dataclass, field
 
@@ -202,41 +199,3 @@ def render(content: t.Mapping[str, t.Any], path: str) -> str:
 
 def _json(value: t.Any) -> str:
     return json.dumps(value, ensure_ascii=False)
-
-
-def write_atomically(path: str, text: str) -> None:
-    """Replace a file by `text` in one step, mode and owner kept; a crash leaves the old or the new one."""
-    target = os.path.realpath(path)  # a symbolic link stays one
-    folder = os.path.dirname(target)
-    try:
-        before: t.Optional[os.stat_result] = os.stat(target)
-    except FileNotFoundError:
-        before = None
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(target)}.", dir=folder)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            if before is None:
-                os.fchmod(stream.fileno(), 0o644)
-            else:
-                if (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
-                    _keep_owner(stream.fileno(), before)
-                os.fchmod(stream.fileno(), stat.S_IMODE(before.st_mode))
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-    directory = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-
-
-def _keep_owner(descriptor: int, before: os.stat_result) -> None:
-    try:
-        os.fchown(descriptor, before.st_uid, before.st_gid)
-    except PermissionError:
-        return  # only root may give a file away; the content counts more than its owner

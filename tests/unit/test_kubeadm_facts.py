@@ -24,7 +24,6 @@ from kubestead.model.node_state import (
     parse_node,
     probe,
 )
-from kubestead.model.programs import write_atomically
 from kubestead.model.x509 import CertificateError, parse_certificate
 from tests.unit.kubeadm_sample import Programs, kubeconfig, make_certificate, put, put_control_plane
 
@@ -139,16 +138,6 @@ def test_a_part_of_a_node_is_called_a_part(tmp_path: Path, name: str) -> None:
 def test_a_control_plane_without_its_data_is_a_part(tmp_path: Path) -> None:
     put_control_plane(tmp_path, *make_certificate("kubernetes"), data=False)
     assert probe(Paths(tmp_path), Programs(), port=1).state == "partial"
-
-
-def test_a_crash_leaves_the_old_file_or_the_new(tmp_path: Path) -> None:
-    target = put(tmp_path, "file", "old")
-    write_atomically(target, "new")
-    assert target.read_text() == "new"
-    assert target.stat().st_mode & 0o777 == 0o600
-    with pytest.raises(UnicodeEncodeError):
-        write_atomically(target, "\ud800")
-    assert (target.read_text(), [path.name for path in tmp_path.iterdir()]) == ("new", ["file"])
 
 
 NODE = {

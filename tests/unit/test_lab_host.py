@@ -12,7 +12,7 @@ import pytest
 
 from lab import cgroups, folders, host
 from lab.errors import LabError
-from lab.process import Process, run, write_atomic
+from lab.process import Process, run
 
 V2 = "cgroup2 /sys/fs/cgroup cgroup2 rw,nosuid 0 0\n"
 V1 = """\
@@ -92,14 +92,6 @@ def test_a_failed_program_says_what_it_said() -> None:
         run(["sh", "-c", "echo oh no >&2; exit 3"])
     with pytest.raises(LabError, match="not-there is not installed"):
         run(["not-there"])
-
-
-def test_files_are_whole(tmp_path: Path) -> None:
-    path = tmp_path / "f"
-    write_atomic(path, "text", 0o600)
-    assert path.read_text() == "text"
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert [one.name for one in tmp_path.iterdir()] == ["f"]
 
 
 def test_folders_go_with_what_is_in_them(tmp_path: Path) -> None:
