@@ -19,8 +19,9 @@ from pathlib import Path
 
 from . import node_plan as plan
 from .atomic import write_atomically
-from .kubeadm import Outcome, run_logged
-from .leftovers import Host, clear_control_plane
+from .kubeadm import Outcome
+from .leftovers import clear_control_plane
+from .node_run import ClusterError, NodeRun
 from .node_state import NodeState, api_health, kubelet_service, probe
 
 #: What preflight finds in the way when an initialisation is run again on what it has made itself.
@@ -32,10 +33,6 @@ OWN_TRACES = (
     *(f"Port-{port}" for port in (6443, 10259, 10257, 10250, 2379, 2380)),
     "DirAvailable--var-lib-etcd",
 )
-
-
-class ClusterError(RuntimeError):
-    """It could not be done; the message is for a person."""
 
 
 @dataclass
@@ -66,21 +63,8 @@ class InitResult:
     warnings: list[str] = field(default_factory=list)
 
 
-class Initialiser:
-    """One run on one machine. `execute` runs a program with a log."""
-
-    def __init__(
-        self,
-        options: InitOptions,
-        host: Host,
-        lock: int | None = None,
-        execute: t.Callable[..., Outcome] = run_logged,
-    ) -> None:
-        """Take options, the machine and the descriptor of the lock that is held."""
-        self.options = options
-        self.host = host
-        self.lock = lock
-        self.execute = execute
+class Initialiser(NodeRun[InitOptions]):
+    """One initialisation on one machine."""
 
     def run(self, check: bool = False) -> InitResult:
         """Decide and do it; in check mode only say what would be done."""
@@ -154,12 +138,7 @@ class Initialiser:
     def _start(self, node: NodeState) -> bool:
         stopped = node.kubelet.active not in ("active", "activating")
         if stopped:
-            code, _out, err = self.host.run(["systemctl", "start", "kubelet.service"], None, 60)
-            if code != 0:
-                raise ClusterError(
-                    f"The kubelet on {self.options.host} does not start: {err.strip()}. See journalctl -u "
-                    "kubelet."
-                )
+            self.start_kubelet()
         self._wait_ready()
         return stopped
 

@@ -19,10 +19,10 @@ from pathlib import Path
 
 from . import node_plan as plan
 from .atomic import write_atomically
-from .initialising import ClusterError
-from .kubeadm import Outcome, config_in_memory, redact, run_logged
+from .kubeadm import Outcome, config_in_memory, redact
 from .kubeconfig import Client, KubeconfigError, load_kubeconfig
-from .leftovers import Host, clear_worker
+from .leftovers import clear_worker
+from .node_run import ClusterError, NodeRun
 from .node_state import NodeState, ask_membership, kubelet_service, probe
 
 CRI_SOCKET_ANNOTATION = "kubeadm.alpha.kubernetes.io/cri-socket"
@@ -62,21 +62,8 @@ def with_token(configuration: t.Mapping[str, t.Any], token: str) -> str:
     return json.dumps({**configuration, "discovery": discovery})
 
 
-class Joiner:
-    """One run on one machine. `execute` runs a program with a log."""
-
-    def __init__(
-        self,
-        options: JoinOptions,
-        host: Host,
-        lock: int | None = None,
-        execute: t.Callable[..., Outcome] = run_logged,
-    ) -> None:
-        """Take options, the machine and the descriptor of the lock that is held."""
-        self.options = options
-        self.host = host
-        self.lock = lock
-        self.execute = execute
+class Joiner(NodeRun[JoinOptions]):
+    """One join of one machine."""
 
     def run(self, check: bool = False) -> JoinResult:
         """Decide and do it; in check mode only say what would be done."""
@@ -113,13 +100,8 @@ class Joiner:
     def _start(self, node: NodeState) -> bool:
         """Start the kubelet and tell whether the API knows the node then."""
         known = node.name in {str(member.get("name")) for member in self.options.cluster.get("nodes", [])}
-        verb = "start" if known else "restart"  # a kubelet registers its node only when it starts
-        code, _out, err = self.host.run(["systemctl", verb, "kubelet.service"], None, 60)
-        if code != 0:
-            raise ClusterError(
-                f"The kubelet on {self.options.host} does not start: {err.strip()}. See journalctl -u "
-                "kubelet."
-            )
+        # A kubelet registers its node only when it starts.
+        self.start_kubelet("start" if known else "restart")
         member = self._wait(
             lambda: ask_membership(self.host.paths.kubernetes / "kubelet.conf", node.name)[0] is True,
             self.options.ready_timeout,

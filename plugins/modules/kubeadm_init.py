@@ -105,13 +105,13 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubestead.homelab.plugins.module_utils.initialising import (
-    ClusterError,
     Initialiser,
     InitOptions,
 )
 from ansible_collections.kubestead.homelab.plugins.module_utils.kubeadm import BusyError, lock
 from ansible_collections.kubestead.homelab.plugins.module_utils.leftovers import Host
 from ansible_collections.kubestead.homelab.plugins.module_utils.node_plan import Other
+from ansible_collections.kubestead.homelab.plugins.module_utils.node_run import ClusterError
 
 
 def main() -> None:

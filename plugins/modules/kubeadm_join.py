@@ -104,7 +104,6 @@ kubeadm:
 from contextlib import nullcontext
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubestead.homelab.plugins.module_utils.initialising import ClusterError
 from ansible_collections.kubestead.homelab.plugins.module_utils.joining import (
     Joiner,
     JoinOptions,
@@ -117,6 +116,7 @@ from ansible_collections.kubestead.homelab.plugins.module_utils.kubeadm import (
     running,
 )
 from ansible_collections.kubestead.homelab.plugins.module_utils.leftovers import Host
+from ansible_collections.kubestead.homelab.plugins.module_utils.node_run import ClusterError
 
 #: How long the join of an earlier run may go on before it is ended.
 PATIENCE = 30

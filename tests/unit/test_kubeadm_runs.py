@@ -16,9 +16,10 @@ import pytest
 
 from kubestead.model import initialising, joining
 from kubestead.model import kubeadm as kubeadm_module
-from kubestead.model.initialising import ClusterError, Initialiser, InitOptions
+from kubestead.model.initialising import Initialiser, InitOptions
 from kubestead.model.joining import Joiner, JoinOptions, with_token
 from kubestead.model.kubeadm import BusyError, Outcome, config_in_memory, lock, redact, run_logged, running
+from kubestead.model.node_run import ClusterError
 from tests.unit.kubeadm_sample import Programs, make_certificate, put, put_control_plane, sample_host
 
 
