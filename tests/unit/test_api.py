@@ -85,7 +85,7 @@ def test_health_needs_no_token(untouched: TestClient) -> None:
     "header", ["", BEARER, f"Basic {BEARER}", "Bearer", "Bearer wrong", f"Bearer {BEARER}x", "Bearer ä"]
 )
 def test_every_path_needs_the_token(untouched: TestClient, method: str, path: str, header: str) -> None:
-    answer = untouched.request(method, path, headers={"Authorization": header.encode("latin-1")})
+    answer = untouched.request(method, path, headers={b"Authorization": header.encode("latin-1")})
     assert answer.status_code == 401
     assert answer.headers["WWW-Authenticate"] == "Bearer"
     assert "token" in answer.json()["detail"]

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`./deploy.sh` on real playbooks: what it refuses, and the exit code that each end has."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kubestead.deploy import CHECKOUT, find_inventory, run_playbook
+from kubestead.exit_codes import ExitCode
+
+LOCAL = f"localhost ansible_connection=local ansible_python_interpreter={sys.executable}\n"
+
+
+def deploy(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "kubestead.deploy", *words],
+        cwd=CHECKOUT,
+        env={**os.environ, **environment},
+        check=False,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def play(tmp_path: Path, tasks: str, phase: str = "kubestead_phase: prepare") -> ExitCode:
+    inventory = tmp_path / "hosts"
+    inventory.write_text(LOCAL)
+    playbook = tmp_path / "play.yml"
+    playbook.write_text(
+        f"- hosts: localhost\n  gather_facts: false\n  vars: {{{phase}}}\n  tasks:\n    - {tasks}\n"
+    )
+    return run_playbook(playbook, inventory).code
+
+
+def test_a_playbook_that_ends_well(tmp_path: Path) -> None:
+    assert play(tmp_path, "ansible.builtin.debug: {msg: well}") == ExitCode.DONE
+
+
+def test_a_phase_that_fails(tmp_path: Path) -> None:
+    assert play(tmp_path, "ansible.builtin.fail: {msg: no}") == ExitCode.FAILED
+
+
+def test_a_check_before_any_phase_that_fails_is_wrong_input(tmp_path: Path) -> None:
+    assert play(tmp_path, "ansible.builtin.fail: {msg: no}", phase="") == ExitCode.WRONG_INPUT
+
+
+def test_software_that_cannot_be_reached_has_its_own_code(tmp_path: Path) -> None:
+    task = (
+        "kubestead.homelab.reachable: {urls: [{name: nothing, url: 'http://127.0.0.1:9/'}], "
+        "failure: software_unreachable, remedy: Set another address.}"
+    )
+    assert play(tmp_path, task) == ExitCode.NO_SOFTWARE
+
+
+def test_a_playbook_that_cannot_be_read_is_wrong_input(tmp_path: Path) -> None:
+    assert play(tmp_path, "no_such_module_anywhere: {}") == ExitCode.WRONG_INPUT
+
+
+def test_all_problems_of_a_registry_are_told_and_nothing_is_run(tmp_path: Path) -> None:
+    inventory = tmp_path / "home"
+    shutil.copytree(CHECKOUT / "inventory" / "example", inventory)
+    registry = inventory / "registry.json"
+    registry.write_text(registry.read_text().replace('"worker"', '"wrker"').replace("10.0.0.22", "10.0.0.21"))
+    done = deploy("-i", str(inventory), "--yes")
+    assert done.returncode == ExitCode.WRONG_INPUT
+    assert done.stderr.count("wrker") == 2
+    assert "10.0.0.21" in done.stderr
+    assert "PLAY" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "no inventory is named"),
+        (["-i", "nowhere"], "neither a path nor one of"),
+        (["-i", "example"], "add --yes"),
+        (["reset", "-i", "example"], "add --yes"),
+        (["-i", "vmstation", "--with-rke2", "--yes"], "RKE2 hosts are left alone"),
+        (["frobnicate"], "invalid choice"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(words: list[str], said: str) -> None:
+    done = deploy(*words, KUBESTEAD_INVENTORY="", ANSIBLE_INVENTORY="")
+    assert done.returncode == ExitCode.WRONG_INPUT
+    assert said in done.stderr
+
+
+def test_a_name_means_the_inventory_even_where_a_folder_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(CHECKOUT)
+    assert find_inventory("lab") == CHECKOUT / "inventory" / "lab"
+    monkeypatch.setenv("KUBESTEAD_CALLED_FROM", str(CHECKOUT / "inventory"))
+    assert find_inventory("./example") == CHECKOUT / "inventory" / "example"
+
+
+@pytest.mark.parametrize("inventory", ["example", "lab", "vmstation"])
+def test_the_playbooks_fit_the_inventories_that_come_along(inventory: str) -> None:
+    playbooks = ["deploy.yml", "playbooks/deploy-cluster.yaml", "playbooks/reset.yml"]
+    done = subprocess.run(
+        [Path(sys.executable).with_name("ansible-playbook"), "-i", f"inventory/{inventory}", *playbooks,
+         "--list-hosts"],
+        cwd=CHECKOUT, check=False, capture_output=True, text=True,
+        env={**os.environ, "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg")},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    hosts = {line.strip() for line in done.stdout.splitlines() if line.startswith("      ")}
+    if inventory == "vmstation":
+        assert {"masternode", "storagenodet3500"} <= hosts
+        assert "homelab" not in hosts  # RKE2: left alone
