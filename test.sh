@@ -81,4 +81,4 @@ done
 echo
 [ ${#skipped[@]} -eq 0 ] || printf 'skipped: %s\n' "${skipped[@]}"
 [ ${#failed[@]} -eq 0 ] || { printf 'failed: %s\n' "${failed[@]}"; exit 1; }
-echo "All of ${suites[*]} passed."
+echo "Nothing failed in: ${suites[*]}."
