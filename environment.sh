@@ -48,8 +48,10 @@ stamp() { echo "$1 $(cat "$1" pyproject.toml | sha256sum | cut -d' ' -f1) $PWD $
 # make_environment LOCKFILE: .venv holds at least what LOCKFILE pins. Two that come at once wait for each other.
 make_environment() {
   local lock=$1 python lacks=() as=()
-  mkdir -p .ansible/collections/ansible_collections/kubestead
-  ln -sfn ../../../.. .ansible/collections/ansible_collections/kubestead/homelab
+  # A user who became root by sudo keeps the files in the checkout.
+  [ -z "${SUDO_USER:-}" ] || [ "$(stat -c %U .)" != "$SUDO_USER" ] || as=(runuser -u "$SUDO_USER" --)
+  "${as[@]}" mkdir -p .ansible/collections/ansible_collections/kubestead
+  "${as[@]}" ln -sfn ../../../.. .ansible/collections/ansible_collections/kubestead/homelab
   python=$(find_python)
   exec 9>.ansible/environment.lock
   flock 9
@@ -59,8 +61,6 @@ make_environment() {
     [ ${#lacks[@]} -eq 0 ] || install_packages "${lacks[@]}"
 
     echo "Making the virtual environment .venv from $lock (once, about a minute)" >&2
-    # A user who became root by sudo keeps the files in the checkout.
-    [ -z "${SUDO_USER:-}" ] || [ "$(stat -c %U .)" != "$SUDO_USER" ] || as=(runuser -u "$SUDO_USER" --)
     "${as[@]}" .venv/bin/python -m pip --version >/dev/null 2>&1 || "${as[@]}" "$python" -m venv --clear .venv
     # The lock names every package with its hash: nothing is left to resolve. Byte code is made on first use.
     "${as[@]}" .venv/bin/python -m pip install --quiet --disable-pip-version-check \
