@@ -57,6 +57,11 @@ def mode(mounts: str | None = None, systemd: bool | None = None) -> Mode:
     return Mode.SYSTEMD if runs_systemd else Mode.BARE_V2
 
 
+def slice_of(lab: str) -> str:
+    """Name the slice of a lab's units. No dash: systemd would nest it, and what is above would stay."""
+    return f"ks_{lab.replace('-', '_')}.slice"
+
+
 def problems() -> list[str]:
     """Return why nodes could not get cgroups here."""
     known = hierarchies()

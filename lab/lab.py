@@ -292,6 +292,8 @@ class Lab:
         with ThreadPoolExecutor(max(len(nodes), 1)) as pool:
             list(pool.map(lambda node: attempt(node.wipe), nodes))
         attempt(self.gateway.stop)
+        if cgroups.mode() is cgroups.Mode.SYSTEMD:  # stays when its last unit has ended
+            attempt(lambda: run(["systemctl", "stop", cgroups.slice_of(self.name)]))
         for namespace in self._namespaces():
             attempt(partial(network.remove, namespace))
         attempt(lambda: folders.remove(self.folder))

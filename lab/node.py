@@ -158,7 +158,8 @@ class Node:
         properties = ("Delegate=yes", "TasksMax=infinity", "KillMode=mixed", "RestartForceExitStatus=133",
                       "SuccessExitStatus=133", "TimeoutStopSec=40", "OOMPolicy=continue",
                       "LimitNOFILE=1048576")  # fmt: skip
-        run(["systemd-run", "--quiet", "--collect", f"--unit={self.unit}", "--slice=kubestead.slice",
+        run(["systemd-run", "--quiet", "--collect", f"--unit={self.unit}",
+             f"--slice={cgroups.slice_of(self.lab)}",
              f"--description=Kubestead lab {self.lab}: node {self.name}",
              *(f"--property={one}" for one in properties), "--", *argv])  # fmt: skip
 
@@ -171,6 +172,7 @@ class Node:
             "--capability=all", "--drop-capability=CAP_SYS_TIME,CAP_SYS_MODULE",
             "--system-call-filter=@system-service @known", "--kill-signal=SIGRTMIN+4",
             *(f"--bind={device}" for device in devices),
+            "--bind-ro=/sys/module",  # beside /proc/modules, which is this computer's: lsmod reads both
             *(f"--bind={self.folder / 'data' / name}:/var/lib/{name}" for name in _OWN_DISK),
             "--resolv-conf=off", "--timezone=off", "--link-journal=no", "--console=read-only",
         ]  # fmt: skip

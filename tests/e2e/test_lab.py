@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import Lab, NodeSpec, base, network, paths
+from lab import Lab, NodeSpec, base, cgroups, network, paths
 from lab.errors import InputError
 from lab.host import problems
 from lab.process import Process, wait_until
@@ -53,6 +53,17 @@ def leftovers() -> list[str]:
     found += [
         line for line in Path("/proc/self/mountinfo").read_text().splitlines() if f"/{NAME}/nodes/" in line
     ]
+    if cgroups.mode() is cgroups.Mode.SYSTEMD:
+        listed = [
+            "systemctl",
+            "list-units",
+            "--all",
+            "--plain",
+            "--no-legend",
+            f"ks-{NAME}.*",
+            f"ks_{NAME}.*",
+        ]
+        found += subprocess.run(listed, check=True, capture_output=True, text=True).stdout.splitlines()
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             words = (folder / "cmdline").read_bytes().decode(errors="replace")
@@ -73,7 +84,15 @@ def lab() -> Iterator[Lab]:
 
 
 def pid_of(lab: Lab, node: str, name: str) -> int:
-    """Return the number of a process that runs a node."""
+    """Return the number of a process that runs a node; a unit has nspawn only."""
+    if lab.node(node).with_systemd:
+        shown = subprocess.run(
+            ["systemctl", "show", "--property=MainPID", "--value", lab.node(node).unit],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        return int(shown.stdout)
     found = Process.load(lab.node(node).folder / "run.json")
     assert found
     if name == "supervisor":
@@ -119,6 +138,7 @@ def test_a_node_is_a_machine(lab: Lab) -> None:
         assert "overlayfs" not in kinds
         assert says(lab, spec.name, "findmnt", "-no", "PROPAGATION", "/") == "shared"
         says(lab, spec.name, "modprobe", "overlay")
+        says(lab, spec.name, "test", "-d", "/sys/module")
         assert lab.ssh(spec.name, ["modprobe", "no_such_module"]).returncode
         assert len(says(lab, spec.name, "cat", "/proc/swaps").splitlines()) == 1
 

@@ -36,6 +36,12 @@ def test_cgroups() -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["lab", "mol-os-prep", "a--b-"])
+def test_a_slice_has_no_slice_above_it(name: str) -> None:
+    # systemd makes a-b.slice part of a.slice, which nobody would remove.
+    assert "-" not in cgroups.slice_of(name)
+
+
 def test_a_port_in_use_is_named_with_its_holder() -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
