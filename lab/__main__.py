@@ -21,7 +21,9 @@ from lab.spec import NodeSpec, check_together, read_platforms
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
-    top = argparse.ArgumentParser(prog="python -m lab", description="Systemd nodes on this computer.")
+    top = argparse.ArgumentParser(
+        prog="deploy.sh lab", description="A whole homelab on this computer; without a command: up."
+    )
     top.add_argument(
         "--lab",
         default=os.environ.get("KUBESTEAD_LAB") or DEFAULT,
@@ -75,6 +77,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         for problem in error.problems:
             print(f"error: {problem}", file=sys.stderr)
         return error.exit_code
+    except BrokenPipeError:  # the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.FAILED
     except KeyboardInterrupt:
         print("interrupted; the same command again goes on from here", file=sys.stderr)
         return ExitCode.INTERRUPTED

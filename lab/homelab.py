@@ -125,7 +125,7 @@ class Homelab:
     def up(self, software: Software) -> ExitCode:
         """Everything, from nothing to a cluster; what is there already is left as it is."""
         started = time.monotonic()
-        print(f"Kubernetes software: {software.text}", flush=True)
+        print(software.text, flush=True)
         self.folder.mkdir(parents=True, exist_ok=True)
         build = start_build(software, self.folder) if software.must_build else None
         try:
@@ -244,7 +244,7 @@ class Homelab:
         if outcome.code == ExitCode.NO_SOFTWARE:
             return (
                 f"\n✘ The machines, the State API and the container runtime are ready ({seconds:.0f} s), "
-                f"but there is no Kubernetes software: {software.text}\n"
+                f"but there is no Kubernetes software.\n{software.text}\n"
                 "  Give one of these, then run the same command again:\n"
                 "  - a way to the public repositories (a proxy: https_proxy),\n"
                 "  - a bundle's folder in KUBESTEAD_BUNDLE,\n"

@@ -75,7 +75,7 @@ def choose(wanted: str | None = None) -> Software:
     known = catalogue.load()
     minor = os.environ.get("KUBESTEAD_KUBERNETES_MINOR") or known.default_minor
     if wanted == NONE:
-        return Software(NONE, minor, "none is asked for (KUBESTEAD_SOURCE=none).")
+        return Software(NONE, minor, "No Kubernetes software is asked for (KUBESTEAD_SOURCE=none).")
     tried: list[str] = []
     for source in probe_sources(minor, known.public_urls(minor), places.bundle_dir()):
         if wanted not in ("auto", source.name):
@@ -84,7 +84,7 @@ def choose(wanted: str | None = None) -> Software:
             text = "\n".join([_TAKEN[source.name].format(minor=minor, minutes=round(source.minutes)), *tried])
             return Software(source.name, minor, text, source.missing_packages)
         tried.append(f"  not {source.name}: {source.reason}")
-    return Software(NONE, minor, "\n".join(["no source can be reached.", *tried]))
+    return Software(NONE, minor, "\n".join(["No source of Kubernetes software can be reached:", *tried]))
 
 
 def start_build(software: Software, folder: Path) -> subprocess.Popen[bytes]:
