@@ -9,18 +9,27 @@ import logging
 import os
 import socket
 from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
 
 from kubestead.exit_codes import ExitCode
+from kubestead.model.lifecycle import STATES
 from kubestead.store import StoreError
 
 from .app import create_app
 from .auth import TokenFileError
 from .logs import set_up_logs
-from .settings import DEFAULT_DATABASE, DEFAULT_PORT, DEFAULT_REGISTRY, Settings
+from .settings import (
+    DEFAULT_DATABASE,
+    DEFAULT_PORT,
+    DEFAULT_RATE,
+    DEFAULT_REGISTRY,
+    Settings,
+    SettingsError,
+)
 
 log = logging.getLogger(__name__)
 
@@ -29,13 +38,13 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m kubes
     """Run the State API until it is told to stop; return the exit code."""
     options = _parse(arguments, program)
     set_up_logs(options.log_level)
-    settings = Settings(token_file=options.token_file, database=options.database, registry=options.registry)
     try:
+        settings = _settings(options)
         app = create_app(settings)
         if options.check:
             return 0
         listener = _listen(options.bind, options.port)
-    except (TokenFileError, StoreError) as error:
+    except (SettingsError, TokenFileError, StoreError) as error:
         problem = str(error)
     except OSError as error:
         problem = _why_not_listening(error, options.bind, options.port)
@@ -56,7 +65,13 @@ def _parse(arguments: Sequence[str] | None, program: str) -> argparse.Namespace:
         type=Path,
         default=DEFAULT_DATABASE,
         metavar="FILE",
-        help="the state store (%(default)s)",
+        help="the state store (%(default)s); its folder also holds what else the API keeps",
+    )
+    parser.add_argument(
+        "--database-url-file",
+        type=Path,
+        metavar="FILE",
+        help="a file with the URL of a PostgreSQL database, used in the place of --database",
     )
     parser.add_argument(
         "--registry",
@@ -72,11 +87,56 @@ def _parse(arguments: Sequence[str] | None, program: str) -> argparse.Namespace:
         metavar="FILE",
         help="the file with the bearer token (the credential `token` that systemd hands over, if any)",
     )
+    parser.add_argument(
+        "--tls-certificate", type=Path, metavar="FILE", help="serve TLS with this certificate"
+    )
+    parser.add_argument("--tls-key", type=Path, metavar="FILE", help="the private key of the certificate")
+    parser.add_argument(
+        "--plain-reads",
+        type=_network,
+        action="append",
+        default=[],
+        metavar="CIDR",
+        help="a network that may read states and data without TLS and token; may be repeated",
+    )
+    parser.add_argument(
+        "--trusted-proxy",
+        type=_network,
+        action="append",
+        default=[],
+        metavar="CIDR",
+        help="a network of proxies whose X-Forwarded-For names the client; may be repeated",
+    )
+    parser.add_argument(
+        "--boot-port", type=_port, default=0, metavar="N", help="serve boot files by plain HTTP on this port"
+    )
+    parser.add_argument("--boot-dir", type=Path, metavar="DIR", help="the folder with the boot files")
+    parser.add_argument(
+        "--rate",
+        type=_rate,
+        default=DEFAULT_RATE,
+        metavar="N",
+        help="requests a second that one address may send (%(default)s); twice as many in a burst",
+    )
+    parser.add_argument(
+        "--deadline",
+        type=_deadline,
+        action="append",
+        default=[],
+        metavar="STATE=SECONDS",
+        help="how long a machine may stay in a state without a report, 0: for ever; may be repeated",
+    )
     parser.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARN", "ERROR"])
     parser.add_argument("--check", action="store_true", help="open everything that is needed, then end")
     options = parser.parse_args(arguments)
     if options.token_file is None:
         parser.error("--token-file is needed: the file with the bearer token")
+    if (options.tls_certificate is None) != (options.tls_key is None):
+        parser.error("--tls-certificate and --tls-key go together: give both, or none for plain HTTP")
+    if options.boot_port and options.boot_dir is None:
+        parser.error("--boot-port needs --boot-dir: the folder with the boot files")
+    if options.boot_port and options.boot_port == options.port:
+        parser.error(f"--boot-port and --port are both {options.port}: choose two")
     return options
 
 
@@ -85,6 +145,62 @@ def _port(text: str) -> int:
     if not 0 <= port <= 65535:
         raise argparse.ArgumentTypeError(f"{text} is no port, expected 0 (any free one) to 65535")
     return port
+
+
+def _network(text: str) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text} is no network ({error}), expected one such as 10.0.0.0/24"
+        ) from error
+
+
+def _rate(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text} is no rate, expected a whole number from 1")
+    return int(text)
+
+
+def _deadline(text: str) -> tuple[str, int]:
+    state, _, seconds = text.partition("=")
+    if state not in STATES or not seconds.isascii() or not seconds.isdigit():
+        raise argparse.ArgumentTypeError(
+            f"{text} is no deadline, expected STATE=SECONDS such as installing=3600, "
+            f"where the state is one of {', '.join(STATES)}"
+        )
+    return state, int(seconds)
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    return Settings(
+        token_file=options.token_file,
+        database=options.database,
+        registry=options.registry,
+        remote_database=_database_url(options.database_url_file) if options.database_url_file else None,
+        rate=options.rate,
+        plain_reads=tuple(options.plain_reads),
+        trusted_proxies=tuple(options.trusted_proxy),
+        deadlines=dict(options.deadline),
+        tls_certificate=options.tls_certificate,
+        tls_key=options.tls_key,
+        boot_port=options.boot_port,
+        boot_dir=options.boot_dir,
+    )
+
+
+def _database_url(path: Path) -> str:
+    try:
+        url = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"the file with the database's URL, {path}, cannot be read: {error}") from error
+    if not url.startswith(("postgresql://", "sqlite:///")) or len(url.split()) != 1:
+        # The text may hold a password and is not repeated.
+        raise SettingsError(
+            f"the file {path} holds no database URL: expected one line such as "
+            "postgresql://USER:PASSWORD@HOST/DATABASE"
+        )
+    return url
 
 
 def _default_token_file() -> Path | None:
