@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-3.0-or-later
-# All tests, or those named: ./test.sh [lint|unit|sanity|molecule|e2e]…
+# All tests, or those named: ./test.sh [lint|unit|sanity|integration|molecule|e2e]…
 # What this computer cannot run is skipped by name with the reason.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")"
 . ./environment.sh
 
 suites=("$@")
-[ ${#suites[@]} -gt 0 ] || suites=(lint unit sanity molecule e2e)
+[ ${#suites[@]} -gt 0 ] || suites=(lint unit sanity integration molecule e2e)
 for suite in "${suites[@]}"; do
   case $suite in
-    lint | unit | sanity) ;;
+    lint | unit | sanity | integration) ;;
     molecule | e2e) if [ "$(id -u)" -ne 0 ]; then become_root "$PWD/test.sh" "$@"; fi ;;
-    *) echo "test.sh: no suite $suite: choose from lint, unit, sanity, molecule, e2e." >&2; exit 2 ;;
+    *) echo "test.sh: no suite $suite: choose from lint, unit, sanity, integration, molecule, e2e." >&2; exit 2 ;;
   esac
 done
 make_environment requirements-test.txt
@@ -35,6 +35,7 @@ suite_lint() {
   check "ruff format" ruff format --check --quiet
   check "mypy" mypy
   check "yamllint" yamllint --strict .
+  check "changelog fragments" antsibull-changelog lint
   check "ansible-lint" env ANSIBLE_INVENTORY=inventory/lab ansible-lint --offline --strict -q
   if command -v shellcheck >/dev/null; then
     check "shellcheck" shellcheck --external-sources deploy.sh test.sh environment.sh tests/*.sh .ci/run
@@ -43,9 +44,29 @@ suite_lint() {
   fi
 }
 
-suite_unit() { check "unit" python -m pytest tests/unit; }
+suite_unit() { check "unit" python -m pytest tests/unit --numprocesses auto; }
 
 suite_sanity() { check "ansible-test sanity" tests/sanity.sh; }
+
+# What the integration tests use: a browser for the dashboard, PostgreSQL for the store. Without root or sudo they
+# are not installed, and the tests that want them are skipped by name.
+integration_packages() {
+  local lacks=() settings=/etc/postgresql-common/createcluster.d/kubestead-tests.conf
+  command -v chromium >/dev/null || lacks+=(chromium)
+  command -v openssl >/dev/null || lacks+=(openssl)
+  compgen -G "/usr/lib/postgresql/*/bin/initdb" >/dev/null || lacks+=(postgresql)
+  [ ${#lacks[@]} -gt 0 ] && [ "$(id -u)" -eq 0 ] || return 0
+  # The tests make databases of their own: the package's is not wanted, and nothing is to be started.
+  mkdir -p "${settings%/*}"
+  echo "create_main_cluster = false" >"$settings"
+  install_packages "${lacks[@]}"
+  rm "$settings"
+}
+
+suite_integration() {
+  integration_packages
+  check "integration" python -m pytest tests/integration --verbose -ra
+}
 
 # Whether this computer can carry the lab, after installing what apt can bring. Where it cannot, the suite is
 # skipped with the reason; in CI that is a failure.
