@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import typing as t
 from types import MappingProxyType
@@ -16,8 +17,18 @@ from .machine import Machine
 from .problems import Problem, RegistryError
 from .registry_checks import Checked, check
 from .registry_file import Document, parse, read_text, render
+from .registry_lock import RegistryLockedError, RegistryUnwritableError, locked, unwritable
 
-__all__ = ["Machine", "Problem", "Registry", "RegistryError"]
+__all__ = [
+    "Machine",
+    "Problem",
+    "Registry",
+    "RegistryError",
+    "RegistryLockedError",
+    "RegistryUnwritableError",
+]
+
+_EDITED_MEANWHILE = 5
 
 
 class Registry:
@@ -58,6 +69,43 @@ class Registry:
         name = os.fspath(path)
         # A symbolic link stays one.
         write_atomically(os.path.realpath(name), render(self._content, name))
+
+    @classmethod
+    def update(
+        cls,
+        path: t.Union[str, os.PathLike[str]],
+        change: t.Callable[[Registry], Registry],
+        *,
+        create: bool = False,
+        timeout: float = 10,
+    ) -> Registry:
+        """Load, change and save a registry file with no other writer in between; return what it says then.
+
+        change: gets the registry of the file and returns another; what it raises goes on, and the file stays.
+        It is called again where an editor, which knows no lock, has saved the file in the meantime. A file
+        that would say the same is left as it is.
+        create: begin with an empty registry where there is no file.
+        Raises RegistryError; RegistryLockedError after `timeout` seconds; RegistryUnwritableError.
+        """
+        name = os.fspath(path)
+        with locked(name, timeout):
+            for _ in range(_EDITED_MEANWHILE):
+                before = None if create and not os.path.lexists(name) else read_text(name)
+                registry = cls({}, name) if before is None else cls.parse(before, name)
+                changed = change(registry)
+                if before is not None and json.dumps(changed._content) == json.dumps(registry._content):
+                    return registry
+                if before != (None if create and not os.path.lexists(name) else read_text(name)):
+                    continue
+                try:
+                    changed.save(name)
+                except OSError as error:
+                    raise unwritable(name, error) from None
+                return changed
+        found = f"was saved by another program {_EDITED_MEANWHILE} times while it was being changed"
+        raise RegistryLockedError(
+            [Problem(name, None, None, None, "it to be left alone for a moment", found)]
+        )
 
     def content(self) -> t.Dict[str, t.Any]:
         """The mapping as the file has it: a copy."""
