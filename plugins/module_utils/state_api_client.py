@@ -5,36 +5,21 @@
 
 from __future__ import annotations
 
-import http.client
-import json
-import socket
-import ssl
 import typing as t
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode
 
-_ANSWER_LIMIT = 64 * 1024 * 1024
-_SHOWN = 300
+from .state_api_errors import StateApiError, StateApiRefusedError, StateApiUnreachableError
+from .state_api_http import EventStream, HttpConnection, StreamEvent
 
-
-class StateApiError(Exception):
-    """The State API did not do what was asked. The text is a sentence for people and holds no token."""
-
-
-class StateApiUnreachableError(StateApiError):
-    """No answer: nothing listens there, the way is blocked, or TLS was refused. Trying again may help."""
-
-
-class StateApiRefusedError(StateApiError):
-    """An answer that says no; `status` is its HTTP status."""
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.status = status
-
-    @property
-    def temporary(self) -> bool:
-        """Whether the same request may succeed later."""
-        return self.status >= 500 or self.status == 429
+__all__ = [
+    "EventStream",
+    "StateApiClient",
+    "StateApiError",
+    "StateApiRefusedError",
+    "StateApiUnreachableError",
+    "StreamEvent",
+    "read_token",
+]
 
 
 def read_token(path: str) -> str:
@@ -52,10 +37,10 @@ def read_token(path: str) -> str:
 
 
 class StateApiClient:
-    """A connection to one State API, kept open between requests. Not for use by two threads at once.
+    """One State API, by the verbs that it has. Not for use by two threads at once.
 
-    The API is asked directly, whatever proxy the environment names, and redirects are not followed: the token
-    goes to the host of `url` and nowhere else.
+    Each verb raises StateApiUnreachableError when there is no answer and StateApiRefusedError when it is no.
+    MAC addresses may have any notation.
     """
 
     def __init__(
@@ -67,93 +52,45 @@ class StateApiClient:
         correlation_id: t.Optional[str] = None,
     ) -> None:
         """Raise StateApiError when `url` is no http or https address, or the CA file cannot be used."""
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError:
-            parts, port = urlsplit(""), None
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
-            raise StateApiError(
-                f"{_without_password(url)} is no address of a State API, expected http(s)://HOST:PORT"
-            )
-        self.url = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
-        self._prefix = parts.path.rstrip("/")
-        self._headers = {"Accept": "application/json", "User-Agent": "kubestead"}
+        headers = {"Accept": "application/json", "User-Agent": "kubestead"}
         if token is not None:
-            self._headers["Authorization"] = f"Bearer {token}"
+            headers["Authorization"] = f"Bearer {token}"
         if correlation_id is not None:
-            self._headers["X-Correlation-ID"] = correlation_id
-        self._connection: http.client.HTTPConnection
-        if parts.scheme == "https":
-            try:
-                context = ssl.create_default_context(cafile=ca_file)
-            except (OSError, ssl.SSLError) as error:
-                raise StateApiError(f"{ca_file}: cannot be used as the State API's CA: {error}") from None
-            self._connection = http.client.HTTPSConnection(
-                parts.hostname, port, timeout=timeout, context=context
-            )
-        else:
-            self._connection = http.client.HTTPConnection(parts.hostname, port, timeout=timeout)
+            headers["X-Correlation-ID"] = correlation_id
+        self._http = HttpConnection(url, headers, timeout, ca_file)
+        self.url = self._http.url
 
     def request(self, method: str, path: str, body: t.Any = None) -> t.Any:
         """Send a request and return what the JSON answer holds (None when it is empty)."""
-        headers = dict(self._headers)
-        payload = None
-        if body is not None:
-            payload = json.dumps(body).encode()
-            headers["Content-Type"] = "application/json"
-        status, answer = self._exchange(method, self._prefix + path, payload, headers)
-        if not 200 <= status < 300:
-            raise StateApiRefusedError(f"{method} {self.url}{path}: {_reason(status, answer)}", status)
-        if not answer:
-            return None
-        try:
-            return json.loads(answer)
-        except ValueError:
-            raise StateApiRefusedError(
-                f"{method} {self.url}{path}: the answer is no JSON; is this a State API?", status
-            ) from None
-
-    def _exchange(
-        self, method: str, path: str, payload: t.Optional[bytes], headers: t.Dict[str, str]
-    ) -> t.Tuple[int, bytes]:
-        while True:
-            used_before = self._connection.sock is not None
-            try:
-                self._connection.request(method, path, payload, headers)
-                response = self._connection.getresponse()
-                answer = response.read(_ANSWER_LIMIT)
-            except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError) as error:
-                self.close()
-                if used_before:
-                    continue  # the server had closed the idle connection: a new one tells whether it is there
-                raise StateApiUnreachableError(f"{self.url}: {_cause(error)}") from None
-            except (OSError, http.client.HTTPException) as error:
-                self.close()
-                raise StateApiUnreachableError(f"{self.url}: {_cause(error)}") from None
-            if response.will_close:
-                self.close()
-            return response.status, answer
+        return self._http.request(method, path, body)
 
     def close(self) -> None:
         """Close the connection; the next request opens another."""
-        self._connection.close()
+        self._http.close()
+
+    # Health
+
+    def health(self) -> t.Any:
+        """What the API says of itself: status, version, registry, store."""
+        return self._get("/healthz")
 
     def healthy(self) -> bool:
         """Tell whether the API answers and can do its work."""
         try:
-            self.request("GET", "/healthz")
+            self.health()
         except StateApiError:
             return False
         return True
 
+    # The five paths of old
+
     def config(self, mac: str) -> t.Any:
         """What the registry says of one machine."""
-        return self.request("GET", f"/api/config/{quote(mac, safe=':')}")
+        return self._get(f"/api/config/{_mac(mac)}")
 
     def states(self) -> t.Any:
         """The state of every machine, by MAC."""
-        return self.request("GET", "/api/states")
+        return self._get("/api/states")
 
     def report_state(
         self,
@@ -174,12 +111,7 @@ class StateApiClient:
             "features": features,
             "error": error,
         }
-        body = {
-            "mac": mac,
-            "state": state,
-            **{key: value for key, value in optional.items() if value is not None},
-        }
-        return self.request("POST", "/api/state", body)
+        return self.request("POST", "/api/state", {"mac": mac, "state": state, **_given(optional)})
 
     def put_data(self, mac: str, key: str, value: t.Any) -> t.Any:
         """Keep a value of a machine."""
@@ -187,41 +119,137 @@ class StateApiClient:
 
     def data(self, mac: str, key: str) -> t.Any:
         """A value that was kept of a machine, with its time."""
-        return self.request("GET", f"/api/data/{quote(mac, safe=':')}/{quote(key, safe='')}")
+        return self._get(f"/api/data/{_mac(mac)}/{_name(key)}")
+
+    def data_keys(self, mac: str) -> t.Any:
+        """The keys of what was kept of a machine, each with its time."""
+        return self._get(f"/api/data/{_mac(mac)}")
+
+    # Machines and their events
+
+    def machines(self) -> t.Any:
+        """Every machine that the registry or the store knows, by MAC."""
+        return self._get("/api/machines")
+
+    def machine(self, mac: str) -> t.Any:
+        """One machine: its place in the registry and how it is."""
+        return self._get(f"/api/machines/{_mac(mac)}")
+
+    def act(self, mac: str, action: str, **body: t.Any) -> t.Any:
+        """Approve, lock, unlock, retire or reinstall a machine and return it.
+
+        `version` refuses it when the machine has changed since; reinstall needs `hostname`. What is None is
+        left out.
+        """
+        return self._once("POST", f"/api/machines/{_mac(mac)}/{_name(action)}", _given(body))
+
+    def events(
+        self,
+        after: t.Optional[int] = None,
+        mac: t.Optional[str] = None,
+        limit: t.Optional[int] = None,
+    ) -> t.Any:
+        """What happened: the newest first, or in their order those after the event `after`."""
+        query = urlencode(_given({"after": after, "mac": mac, "limit": limit}))
+        return self._get(f"/api/events{'?' if query else ''}{query}")
+
+    def stream(
+        self,
+        macs: t.Iterable[str] = (),
+        last_id: t.Optional[int] = None,
+        deadline: t.Optional[float] = None,
+    ) -> EventStream:
+        """Events as they happen, over a connection of its own: a snapshot, then the changes.
+
+        Iterating raises StateApiUnreachableError when the stream breaks or falls silent; go on with the `id`
+        of the last event as `last_id`. It ends by itself only at `deadline` (of the monotonic clock).
+        """
+        query = urlencode([("mac", mac) for mac in macs])
+        return self._http.stream(f"/api/stream{'?' if query else ''}{query}", last_id, deadline)
+
+    # The registry
+
+    def registry(self) -> t.Any:
+        """The live registry: its text, hash, condition, problems and warnings."""
+        return self._get("/api/registry")
+
+    def put_registry(self, text: str, expected_sha256: t.Optional[str] = None, force: bool = False) -> t.Any:
+        """Replace the live registry; refused with 412 when it has an edit that the caller has not seen."""
+        optional = {"expected_sha256": expected_sha256, "force": force or None}
+        return self.request("PUT", "/api/registry", {"text": text, **_given(optional)})
+
+    def put_machine(self, mac: str, entry: t.Mapping[str, t.Any]) -> t.Any:
+        """Set a machine's entry in the live registry."""
+        return self.request("PUT", f"/api/registry/machines/{_mac(mac)}", dict(entry))
+
+    def delete_machine(self, mac: str) -> t.Any:
+        """Remove a machine's entry from the live registry."""
+        return self._once("DELETE", f"/api/registry/machines/{_mac(mac)}")
+
+    # Tokens
+
+    def tokens(self) -> t.Any:
+        """The tokens that were made, without their secrets."""
+        return self._get("/api/tokens")
+
+    def create_token(
+        self,
+        name: str,
+        scope: str,
+        mac: t.Optional[str] = None,
+        expires_in_seconds: t.Optional[int] = None,
+    ) -> t.Any:
+        """Make a token; its secret is in this answer and never again."""
+        optional = {"mac": mac, "expires_in_seconds": expires_in_seconds}
+        return self._once("POST", "/api/tokens", {"name": name, "scope": scope, **_given(optional)})
+
+    def revoke_token(self, id: t.Any) -> t.Any:
+        """Let a token open nothing from now on."""
+        return self.request("DELETE", f"/api/tokens/{_name(str(id))}")
+
+    # Claims
+
+    def claims(self) -> t.Any:
+        """All claims, by name."""
+        return self._get("/api/claims")
+
+    def claim(self, name: str) -> t.Any:
+        """One claim: who holds it, since when, with which epoch and data."""
+        return self._get(f"/api/claims/{_name(name)}")
+
+    def take_claim(self, name: str, holder: str) -> t.Any:
+        """Take a claim, or find that `holder` has it already; 409 with the claim when another has."""
+        return self.request("POST", f"/api/claims/{_name(name)}", {"holder": holder})
+
+    def complete_claim(self, name: str, holder: str, epoch: int, data: t.Any) -> t.Any:
+        """Say that what was claimed is done, and leave `data` about it."""
+        body = {"holder": holder, "epoch": epoch, "data": data}
+        return self.request("PUT", f"/api/claims/{_name(name)}", body)
+
+    def force_claim(self, name: str, holder: str) -> t.Any:
+        """Pass a claim to another holder; its epoch goes up, so that the old holder's writes are refused."""
+        return self._once("POST", f"/api/claims/{_name(name)}/force", {"holder": holder})
+
+    # The store
+
+    def backup(self, stream: t.BinaryIO) -> int:
+        """Write a consistent copy of the store to `stream`; return its size in bytes."""
+        return self._http.download("/api/backup", stream)
+
+    def _get(self, path: str) -> t.Any:
+        return self._http.request("GET", path)
+
+    def _once(self, method: str, path: str, body: t.Any = None) -> t.Any:
+        return self._http.request(method, path, body, repeatable=False)
 
 
-def _without_password(url: str) -> str:
-    head, at, tail = url.rpartition("@")
-    return f"{head.partition('//')[0]}//…@{tail}" if at else url
+def _given(values: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
+    return {key: value for key, value in values.items() if value is not None}
 
 
-def _cause(error: BaseException) -> str:
-    if isinstance(error, socket.timeout):
-        return "no answer in time"
-    if isinstance(error, socket.gaierror):
-        return "the host name is not known"
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted ({error.verify_message}); is the right CA file set?"
-    if isinstance(error, ssl.SSLError):
-        return f"TLS failed ({error.reason or error}); is it http rather than https?"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
-    return "the connection was closed without an answer" if not str(error) else str(error)
+def _mac(mac: str) -> str:
+    return quote(mac, safe=":")
 
 
-def _reason(status: int, answer: bytes) -> str:
-    """What an answer gives as the reason: FastAPI's `detail`, else its first line."""
-    name = http.client.responses.get(status, "")
-    text = answer.decode("utf-8", "replace")
-    try:
-        detail = json.loads(text)["detail"]
-    except (ValueError, KeyError, TypeError):
-        detail = text.strip().splitlines()[0] if text.strip() and not text.lstrip().startswith("<") else ""
-    if isinstance(detail, list):
-        detail = "; ".join(
-            f"{'.'.join(str(part) for part in item.get('loc', []))}: {item.get('msg', '')}"
-            for item in detail
-            if isinstance(item, dict)
-        )
-    shown = str(detail)[:_SHOWN]
-    return f"{status} {name}{': ' if shown else ''}{shown}"
+def _name(name: str) -> str:
+    return quote(name, safe="")

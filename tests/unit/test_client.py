@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ class Server(ThreadingHTTPServer):
         self.connections = 0
         self.hang_up = False
         self.wait = 0.0
+        self.promise = 0  # more bytes than come
 
     @property
     def url(self) -> str:
@@ -66,12 +68,20 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         if status == 302:
             self.send_header("Location", "http://127.0.0.1:9/")
-        self.send_header("Content-Length", str(len(answer)))
+        self.send_header("Content-Length", str(len(answer) + self.server.promise))
         self.end_headers()
         self.wfile.write(answer)
-        self.close_connection = self.server.hang_up
+        self.close_connection = self.server.hang_up or self.server.promise > 0
 
     def do_POST(self) -> None:
+        """The same."""
+        self.do_GET()
+
+    def do_PUT(self) -> None:
+        """The same."""
+        self.do_GET()
+
+    def do_DELETE(self) -> None:
         """The same."""
         self.do_GET()
 
@@ -224,3 +234,103 @@ def test_tokens(tmp_path: Path) -> None:
         path.write_text(text, encoding="utf-8")
         with pytest.raises(StateApiError, match="holds no token"):
             read_token(str(path))
+
+
+VERBS: list[tuple[str, Callable[[StateApiClient], Any], tuple[str, str, Any]]] = [
+    ("health", lambda c: c.health(), ("GET", "/healthz", None)),
+    ("machines", lambda c: c.machines(), ("GET", "/api/machines", None)),
+    ("machine", lambda c: c.machine(MAC), ("GET", f"/api/machines/{MAC}", None)),
+    ("a MAC is quoted", lambda c: c.machine("a/b?c"), ("GET", "/api/machines/a%2Fb%3Fc", None)),
+    ("events", lambda c: c.events(), ("GET", "/api/events", None)),
+    (
+        "events after",
+        lambda c: c.events(after=0, mac=MAC, limit=5),
+        ("GET", "/api/events?after=0&mac=52%3A54%3A00%3A77%3A00%3A11&limit=5", None),
+    ),
+    (
+        "approve",
+        lambda c: c.act(MAC, "approve", version=3),
+        ("POST", f"/api/machines/{MAC}/approve", {"version": 3}),
+    ),
+    (
+        "reinstall",
+        lambda c: c.act(MAC, "reinstall", hostname="cp-1", version=None),
+        ("POST", f"/api/machines/{MAC}/reinstall", {"hostname": "cp-1"}),
+    ),
+    ("registry", lambda c: c.registry(), ("GET", "/api/registry", None)),
+    ("push", lambda c: c.put_registry("{}"), ("PUT", "/api/registry", {"text": "{}"})),
+    (
+        "push by force",
+        lambda c: c.put_registry("{}", "abc", True),
+        ("PUT", "/api/registry", {"text": "{}", "expected_sha256": "abc", "force": True}),
+    ),
+    (
+        "put a machine",
+        lambda c: c.put_machine(MAC, {"hostname": "a"}),
+        ("PUT", f"/api/registry/machines/{MAC}", {"hostname": "a"}),
+    ),
+    ("delete a machine", lambda c: c.delete_machine(MAC), ("DELETE", f"/api/registry/machines/{MAC}", None)),
+    ("tokens", lambda c: c.tokens(), ("GET", "/api/tokens", None)),
+    (
+        "make a token",
+        lambda c: c.create_token("a", "machine", mac=MAC, expires_in_seconds=60),
+        ("POST", "/api/tokens", {"name": "a", "scope": "machine", "mac": MAC, "expires_in_seconds": 60}),
+    ),
+    ("revoke", lambda c: c.revoke_token(7), ("DELETE", "/api/tokens/7", None)),
+    ("claims", lambda c: c.claims(), ("GET", "/api/claims", None)),
+    ("claim", lambda c: c.claim("cluster homelab"), ("GET", "/api/claims/cluster%20homelab", None)),
+    ("take", lambda c: c.take_claim("c", "cp-1"), ("POST", "/api/claims/c", {"holder": "cp-1"})),
+    (
+        "complete",
+        lambda c: c.complete_claim("c", "cp-1", 2, {"ca": "x"}),
+        ("PUT", "/api/claims/c", {"holder": "cp-1", "epoch": 2, "data": {"ca": "x"}}),
+    ),
+    ("force", lambda c: c.force_claim("c", "cp-2"), ("POST", "/api/claims/c/force", {"holder": "cp-2"})),
+    ("the keys", lambda c: c.data_keys(MAC), ("GET", f"/api/data/{MAC}", None)),
+]
+
+
+@pytest.mark.parametrize(("call", "request_"), [verb[1:] for verb in VERBS], ids=[verb[0] for verb in VERBS])
+def test_the_verbs(
+    server: Server, call: Callable[[StateApiClient], Any], request_: tuple[str, str, Any]
+) -> None:
+    server.answers = [(200, b'{"answer": 1}')]
+    assert call(StateApiClient(server.url, "the-token")) == {"answer": 1}
+    method, path, headers, body = server.requests[0]
+    assert (method, path, body) == request_
+    assert headers["Authorization"] == "Bearer the-token"
+
+
+def test_what_a_refusal_says_beside_its_sentence(server: Server) -> None:
+    server.answers = [(409, b'{"detail": "cp-1 holds it", "claim": {"holder": "cp-1", "epoch": 1}}')]
+    with pytest.raises(StateApiRefusedError) as caught:
+        StateApiClient(server.url).take_claim("c", "cp-2")
+    assert caught.value.detail == "cp-1 holds it"
+    assert caught.value.answer["claim"] == {"holder": "cp-1", "epoch": 1}
+    for answer, detail in ((b"slow down\nplease", "slow down"), (b"<html>", ""), (b"[1]", ""), (b"", "")):
+        server.answers = [(502, answer)]
+        with pytest.raises(StateApiRefusedError) as caught:
+            StateApiClient(server.url).claims()
+        assert (caught.value.status, caught.value.detail) == (502, detail)
+
+
+def test_what_may_not_happen_twice_goes_over_a_new_connection(server: Server) -> None:
+    client = StateApiClient(server.url)
+    client.machines()
+    client.create_token("a", "read")
+    client.machines()
+    assert server.connections == 2
+    client.act(MAC, "approve")
+    assert server.connections == 3
+
+
+def test_a_backup_is_whole_or_an_error(server: Server) -> None:
+    content = bytes(range(256)) * 1000
+    server.answers = [(200, content), (200, content)]
+    copy = io.BytesIO()
+    client = StateApiClient(server.url)
+    assert client.backup(copy) == len(content)
+    assert copy.getvalue() == content
+    server.promise = 100
+    with pytest.raises(StateApiUnreachableError, match=f"ended after {len(content)} of {len(content) + 100}"):
+        client.backup(io.BytesIO())
