@@ -25,15 +25,18 @@ importlib.import_module("encodings.idna")
 _GATHER = 0.2  # seconds in which reports about one machine become one
 _BACKOFF = (0.5, 1.0, 2.0, 5.0)
 _FLUSH_RETRY = 0.25
+_FLUSH_DOWN = 0.5
+_UNKNOWN_TOKEN = 401
 
 
 @dataclass(frozen=True)
 class Report:
     """What is to be reported of a machine.
 
-    `settle` says that a machine which was ready before the run, is so again.
+    `name` is what people call it. `settle` says that a machine which was ready before the run, is so again.
     """
 
+    name: str
     mac: str
     state: str
     phase: t.Optional[str] = None
@@ -46,8 +49,10 @@ class Report:
 class Reporter:
     """A queue of reports and the thread that sends them, in order for each machine.
 
-    A report replaces a waiting one of the same state and phase. While the API cannot be reached the reports
-    wait; what it refuses is dropped and counted.
+    A report replaces a waiting one of the same state and phase. While the API cannot be reached, or does not
+    know the token, the reports wait; what it refuses is dropped and counted. A machine of which it refuses
+    something is somebody else's for now (it is being installed, it is retired): nothing but the beginning of
+    another phase is reported of it until that is taken again.
     """
 
     def __init__(self, connect: t.Callable[[], StateApiClient]) -> None:
@@ -60,6 +65,7 @@ class Reporter:
         self._flushing = False
         self._failures = 0  # in a row
         self._ready_before: t.Optional[t.Set[str]] = None
+        self._refused_macs: t.Set[str] = set()
         self._thread: t.Optional[threading.Thread] = None
         self.sent = 0
         self.refused = 0
@@ -81,9 +87,9 @@ class Reporter:
     def flush(self, seconds: float) -> bool:
         """Send what is waiting, for at most so many seconds; tell whether nothing is left.
 
-        Where the API has never answered, one attempt more is all.
+        Where the API has never answered, one attempt more is all, and a short one.
         """
-        deadline = time.monotonic() + seconds
+        started = time.monotonic()
         with self._changed:
             if self._thread is None:
                 return True
@@ -91,8 +97,9 @@ class Reporter:
             failures = self._failures
             self._changed.notify_all()
             while self._waiting or self._busy:
-                rest = deadline - time.monotonic()
-                if rest <= 0 or (self.sent + self.refused == 0 and self._failures > failures):
+                down = self._failures > 0 and self.sent + self.refused == 0
+                rest = started + (min(seconds, _FLUSH_DOWN) if down else seconds) - time.monotonic()
+                if rest <= 0 or (down and self._failures > failures):
                     break
                 self._changed.wait(rest)
             self._flushing = False
@@ -154,6 +161,8 @@ class Reporter:
 
     def _send(self, report: Report) -> t.Tuple[str, str]:
         """Send one report; return why it could not be sent, or why it was refused, or twice nothing."""
+        if report.mac in self._refused_macs and report.state != lifecycle.PROVISIONING:
+            return "", ""
         try:
             if self._client is None:
                 self._client = self._connect()
@@ -170,12 +179,17 @@ class Reporter:
                 error=report.error,
             )
         except StateApiRefusedError as error:
-            return (str(error), "") if error.temporary else ("", str(error))
+            if error.temporary:
+                return str(error), ""
+            if error.status == _UNKNOWN_TOKEN:
+                self._client = None  # the run may be about to bring the right one
+                return str(error), ""
+            self._refused_macs.add(report.mac)
+            return "", f"{report.name}: {error.detail or error}"
         except StateApiError as error:
-            self._client = (
-                None  # the token's file, or the certificate, may be another one by the next attempt
-            )
+            self._client = None  # token and CA may be others by the next attempt
             return str(error), ""
+        self._refused_macs.discard(report.mac)
         return "", ""
 
     @staticmethod
@@ -183,7 +197,7 @@ class Reporter:
         try:
             states = client.states()
         except StateApiRefusedError as error:
-            if error.temporary:
+            if error.temporary or error.status == _UNKNOWN_TOKEN:
                 raise
             return set()
         return {

@@ -5,66 +5,41 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-name: state_api
+name: state_report
 type: aggregate
 short_description: Report each phase to Kubestead's State API, count round trips, sum up the run
 version_added: "0.1.0"
 author: Kubestead contributors (@kubestead)
 description:
   - "Reports to the State API how a run goes, for each host with the inventory variable C(machine_mac): the
-    state C(provisioning) with phase, progress and present task, C(ready) when the phase C(validate) has
-    passed, C(failed) with the reason. A play's phase is what its variable C(kubestead_phase) says."
-  - A thread in the background sends the reports. The run neither waits nor fails for the State API. While it
-    does not answer the reports wait; where it never did, a warning at the end says so.
+    state C(provisioning) with phase, progress and present task, C(failed) with the reason, and at the end
+    C(ready) when the phase C(validate) has passed or the machine was ready before, else C(installed). A
+    play's phase is what its variable C(kubestead_phase) says."
+  - A thread in the background sends the reports, those of a moment as one. The run neither waits nor fails
+    for the State API. While it does not answer the reports wait; where it never did, a warning at the end
+    says so. What it refuses, because the machine is being installed or is retired, a warning says too.
   - "At the end it shows for each host how many tasks went to it, its round trips: they are what a run's time
     is made of."
   - In check mode nothing is reported, since nothing happens.
 requirements:
-  - To be enabled, C(callbacks_enabled = kubestead.homelab.state_api) in C(ansible.cfg).
+  - To be enabled, C(callbacks_enabled = kubestead.homelab.state_report) in C(ansible.cfg).
 notes:
   - Of a variable the text counts as the inventory, the play or C(--extra-vars) have it, without templates.
+extends_documentation_fragment:
+  - kubestead.homelab.state_api
+  - kubestead.homelab.state_api.plugin
 options:
   api_url:
     description: Where the State API is; without it, the first host of group C(state_api), if there is one.
-    type: str
-    env:
-      - name: KUBESTEAD_API_URL
-    ini:
-      - section: callback_kubestead_state_api
-        key: api_url
-    vars:
-      - name: kubestead_api_url
   api_token_file:
-    description: The file with the token; without it, where role C(state_api) leaves it.
-    type: path
-    env:
-      - name: KUBESTEAD_API_TOKEN_FILE
-    ini:
-      - section: callback_kubestead_state_api
-        key: api_token_file
-    vars:
-      - name: kubestead_api_token_file
+    description: The file with the token; without it, where role C(state_api) leaves it on the controller.
   api_ca_file:
-    description: The certificate authority of an C(https) address; without it the system's.
-    type: path
-    env:
-      - name: KUBESTEAD_API_CA_FILE
-    ini:
-      - section: callback_kubestead_state_api
-        key: api_ca_file
-    vars:
-      - name: kubestead_api_ca_file
+    description:
+      - The certificate authority of an C(https) address; without it, where role C(state_api) leaves it on
+        the controller, else the system's.
   api_timeout:
     description: Seconds to wait for an answer.
-    type: float
     default: 2
-    env:
-      - name: KUBESTEAD_API_TIMEOUT
-    ini:
-      - section: callback_kubestead_state_api
-        key: api_timeout
-    vars:
-      - name: kubestead_api_timeout
   interval:
     description: Seconds between two reports about a host's present task within one phase.
     type: float
@@ -72,7 +47,7 @@ options:
     env:
       - name: KUBESTEAD_REPORT_INTERVAL
     ini:
-      - section: callback_kubestead_state_api
+      - section: callback_kubestead_state_report
         key: interval
   summary_file:
     description: A file for a summary of the run in JSON, with the phases, the hosts and the first failure.
@@ -80,7 +55,7 @@ options:
     env:
       - name: KUBESTEAD_SUMMARY_FILE
     ini:
-      - section: callback_kubestead_state_api
+      - section: callback_kubestead_state_report
         key: summary_file
   show_round_trips:
     description: Whether to show the round trips at the end.
@@ -89,17 +64,20 @@ options:
     env:
       - name: KUBESTEAD_SHOW_ROUND_TRIPS
     ini:
-      - section: callback_kubestead_state_api
+      - section: callback_kubestead_state_report
         key: show_round_trips
 """
 
 EXAMPLES = r"""
 # ansible.cfg
 # [defaults]
-# callbacks_enabled = kubestead.homelab.state_api
+# callbacks_enabled = kubestead.homelab.state_report
 #
-# KUBESTEAD_API_URL=http://10.0.0.10:8080 KUBESTEAD_API_TOKEN_FILE=~/.config/kubestead/token \
-#   ansible-playbook -i inventory/homelab-pxe playbooks/deploy.yml
+# Where no host of the inventory is in the group state_api:
+#
+# export KUBESTEAD_API_URL=https://10.0.0.10:8080
+# export KUBESTEAD_API_TOKEN_FILE=~/.config/kubestead/token KUBESTEAD_API_CA_FILE=~/.config/kubestead/ca.crt
+# ansible-playbook -i inventory/homelab-pxe playbooks/deploy.yml
 """
 
 import atexit
@@ -112,11 +90,7 @@ from ansible import context
 from ansible.plugins.callback import CallbackBase
 from ansible_collections.kubestead.homelab.plugins.module_utils import lifecycle
 from ansible_collections.kubestead.homelab.plugins.module_utils.phases import RESET, VALIDATE, progress
-from ansible_collections.kubestead.homelab.plugins.module_utils.program_bundle import default_cache
-from ansible_collections.kubestead.homelab.plugins.module_utils.state_api_client import (
-    StateApiClient,
-    read_token,
-)
+from ansible_collections.kubestead.homelab.plugins.module_utils.state_api_client import StateApiClient
 from ansible_collections.kubestead.homelab.plugins.plugin_utils import round_trips
 from ansible_collections.kubestead.homelab.plugins.plugin_utils.messages import (
     failed_part,
@@ -133,6 +107,7 @@ from ansible_collections.kubestead.homelab.plugins.plugin_utils.run_record impor
     RunRecord,
     write_summary,
 )
+from ansible_collections.kubestead.homelab.plugins.plugin_utils.state_api import Place, find
 
 _FLUSH = 3.0
 _FLUSH_AT_EXIT = 1.5
@@ -153,7 +128,7 @@ class CallbackModule(CallbackBase):
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "aggregate"
-    CALLBACK_NAME = "kubestead.homelab.state_api"
+    CALLBACK_NAME = "kubestead.homelab.state_report"
     CALLBACK_NEEDS_ENABLED = True
 
     def __init__(self, *args: t.Any, **kwargs: t.Any) -> None:
@@ -163,8 +138,6 @@ class CallbackModule(CallbackBase):
         self._play: t.Any = None
         self._reporter: t.Optional[Reporter] = None
         self._reporting: t.Optional[bool] = None  # None: not decided yet
-        self._url = ""
-        self._token_file = ""
         self._phase_of: t.Dict[
             str, str
         ] = {}  # by host: the phase that it takes part in, or took part in last
@@ -337,32 +310,18 @@ class CallbackModule(CallbackBase):
             manager = self._play.get_variable_manager()
             variables = manager.get_vars(play=self._play, host=host)
             self.set_options(var_options=variables)
-            self._find_api(variables)
-            self._reporting = bool(self._url and self._token_file and not context.CLIARGS.get("check"))
+            place = find(self.get_option, variables)
+            self._reporting = bool(place.url and place.token_file and not context.CLIARGS.get("check"))
             if self._reporting:
-                self._reporter = Reporter(self._connector())
+                self._reporter = Reporter(self._connector(place))
         return self._reporting
 
-    def _find_api(self, variables: t.Mapping[str, t.Any]) -> None:
-        """Find the State API by the options, else where the inventory and its role have it."""
-        self._url = self.get_option("api_url") or ""
-        self._token_file = self.get_option("api_token_file") or ""
-        servers = variables.get("groups", {}).get("state_api", [])
-        if not servers:
-            return
-        server = variables["hostvars"][servers[0]]
-        address = f"{server.get('ansible_host', servers[0])}:{server.get('state_api_port', 8080)}"
-        self._url = self._url or f"http://{address}"
-        default = default_cache() / "state-api" / f"{servers[0]}.token"
-        self._token_file = self._token_file or str(default)
-
-    def _connector(self) -> t.Callable[[], StateApiClient]:
-        url, token_file = self._url, self._token_file
-        ca_file, timeout = self.get_option("api_ca_file"), self.get_option("api_timeout")
+    def _connector(self, place: Place) -> t.Callable[[], StateApiClient]:
+        timeout = self.get_option("api_timeout")
         run = uuid.uuid4().hex
 
         def connect() -> StateApiClient:
-            return StateApiClient(url, read_token(token_file), timeout, ca_file, correlation_id=run)
+            return place.address().connect(timeout, correlation_id=run)
 
         return connect
 
@@ -378,7 +337,7 @@ class CallbackModule(CallbackBase):
         settle: bool = False,
     ) -> None:
         if self._reporter is not None:
-            self._reporter.add(Report(self._macs[host], state, phase, share, message, error, settle))
+            self._reporter.add(Report(host, self._macs[host], state, phase, share, message, error, settle))
 
     def _settle(self, failed: t.Collection[str], failure: t.Optional[Failure]) -> None:
         """Report how each machine is left, and see the reports off."""
@@ -399,7 +358,7 @@ class CallbackModule(CallbackBase):
             else:
                 share = progress(phase, done=not failure)
                 message = f"{phase}{stopped or ' done'}"
-                self._report(host, lifecycle.PROVISIONING, message, phase=phase, share=share, settle=True)
+                self._report(host, lifecycle.INSTALLED, message, phase=phase, share=share, settle=True)
         self._reporter.flush(_FLUSH)
         self._warn()
 
@@ -409,7 +368,10 @@ class CallbackModule(CallbackBase):
             return
         if reporter.refused:
             share = f"{reporter.refused} of {reporter.sent + reporter.refused} reports"
-            self._display.warning(f"The State API refused {share}; the first: {reporter.first_refusal}")
+            first = reporter.first_refusal
+            self._display.warning(
+                f"The State API refused {share}; the first, of {first}. The run is not affected."
+            )
         if reporter.waiting:
             reason = reporter.unreachable or "it is too slow"
             self._display.warning(

@@ -295,7 +295,7 @@ def test_a_rescued_failure_is_none_and_a_failed_rescue_is_one(api: Api, run: Run
     assert summary["failure"]["host"] == "a"
     assert "failed" in [state for state, _, _ in api.of(MAC_A)]
     assert "failed" not in [state for state, _, _ in api.of(MAC_B)]
-    assert api.of(MAC_B)[-1] == ("provisioning", "prepare", 16)
+    assert api.of(MAC_B)[-1] == ("installed", "prepare", 16)
     assert {one["message"] for one in api.reports if one["mac"] == MAC_B} >= {
         "prepare; the run ended when a failed"
     }
@@ -341,7 +341,7 @@ def test_a_ready_machine_is_ready_again_after_a_part_of_the_phases(api: Api, run
     api.states = {MAC_A: {"state": "ready"}, MAC_B: {"state": "installed"}}
     run(play("prepare"), api.url)
     assert api.of(MAC_A) == [("provisioning", "prepare", 16), ("ready", "prepare", 100)]
-    assert api.of(MAC_B)[-1] == ("provisioning", "prepare", 33)
+    assert api.of(MAC_B)[-1] == ("installed", "prepare", 33)
 
 
 def test_after_a_reset_a_machine_is_installed(api: Api, run: Runner) -> None:
@@ -429,7 +429,7 @@ def test_refused_reports_are_one_warning(api: Api, run: Runner) -> None:
     said = " ".join(said.split())
     assert code == 0
     assert said.count("The State API refused") == 1
-    assert "409 Conflict: not this one" in said
+    assert "the first, of a: not this one. The run is not affected." in said
 
 
 def test_without_an_address_nothing_is_said(run: Runner) -> None:
