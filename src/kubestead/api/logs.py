@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
+import secrets
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -26,6 +29,41 @@ class RequestContext:
 
 
 request_context: ContextVar[RequestContext | None] = ContextVar("request_context", default=None)
+
+
+_PROCESS = secrets.token_hex(6)
+_numbers = itertools.count(1)
+
+
+def new_correlation_id() -> str:
+    """An id for a request that came without one: unlike any other, of this process and of others."""
+    return f"{_PROCESS}-{next(_numbers):x}"
+
+
+class Sparing:
+    """Decides which of many like lines are logged: all while they are few, a share when they are many."""
+
+    def __init__(self, per_second: float = 20, burst: float = 50) -> None:
+        """Let `burst` lines pass at once and `per_second` from then on."""
+        self._per_second, self._burst = per_second, burst
+        self._left, self._at = burst, time.monotonic()
+        self._left_out = 0
+
+    def worth_a_line(self) -> bool:
+        """Tell whether this one is to be logged."""
+        now = time.monotonic()
+        self._left = min(self._burst, self._left + (now - self._at) * self._per_second)
+        self._at = now
+        if self._left < 1:
+            self._left_out += 1
+            return False
+        self._left -= 1
+        return True
+
+    def take_left_out(self) -> int:
+        """How many were not logged since this was asked last."""
+        left_out, self._left_out = self._left_out, 0
+        return left_out
 
 
 @contextmanager

@@ -6,34 +6,40 @@ from __future__ import annotations
 import logging
 import re
 import time
-import uuid
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .connection import ENDLESS
 from .errors import problem
-from .logs import RequestContext, request_context
+from .logs import RequestContext, Sparing, new_correlation_id, request_context
 
 log = logging.getLogger(__name__)
 CORRELATION_HEADER = "X-Correlation-ID"
+_CORRELATION_BYTES = CORRELATION_HEADER.lower().encode()
 _CORRELATION_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_QUIET = {"/healthz"}  # asked every few seconds by whoever waits
+_QUIET = {"/healthz", "/metrics"}  # asked every few seconds by whoever waits or watches
+_EVENT_STREAM = b"text/event-stream"
 
 
 class RequestLog:
-    """Gives each request its correlation id (the caller's or a new one), logs it, answers faults."""
+    """Gives each request its correlation id (the caller's or a new one), logs it, answers faults.
+
+    While they are few, all requests are logged. Of thousands a second a share is, and how many were not;
+    what failed for a reason of ours always is.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         """Wrap `app`."""
         self._app = app
+        self._sparing = {level: Sparing() for level in (logging.INFO, logging.WARNING)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get(CORRELATION_HEADER, "")
-        context = RequestContext(given if _CORRELATION_ID.fullmatch(given) else uuid.uuid4().hex)
+        context = RequestContext(_given_id(scope) or new_correlation_id())
+        correlation = (_CORRELATION_BYTES, context.correlation_id.encode())
         token = request_context.set(context)
         started, status = time.perf_counter(), 0
 
@@ -41,7 +47,9 @@ class RequestLog:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)[CORRELATION_HEADER] = context.correlation_id
+                headers = message["headers"] = [*message.get("headers", ()), correlation]
+                if any(value.startswith(_EVENT_STREAM) for name, value in headers if name == b"content-type"):
+                    _tell_endless(scope)
             await send(message)
 
         try:
@@ -55,22 +63,33 @@ class RequestLog:
                 )
                 await problem(500, detail)(scope, receive, send_and_see)
         finally:
-            client = scope.get("client")
-            log.log(
-                _level(scope["path"], status),
-                "%s %s: %s",
-                scope["method"],
-                scope["path"],
-                status or "no answer",
-                extra={
-                    "method": scope["method"],
-                    "path": scope["path"],
-                    "status": status,
-                    "milliseconds": round((time.perf_counter() - started) * 1000, 1),
-                    "client": client[0] if client else None,
-                },
-            )
+            self._log(scope, status, started)
             request_context.reset(token)
+
+    def _log(self, scope: Scope, status: int, started: float) -> None:
+        level = _level(scope["path"], status)
+        if not log.isEnabledFor(level):
+            return
+        if (sparing := self._sparing.get(level)) is not None:
+            if not sparing.worth_a_line():
+                return
+            if left_out := sparing.take_left_out():
+                log.log(level, "%d more requests were answered that have no line here", left_out)
+        client = scope.get("client")
+        log.log(
+            level,
+            "%s %s: %s",
+            scope["method"],
+            scope["path"],
+            status or "no answer",
+            extra={
+                "method": scope["method"],
+                "path": scope["path"],
+                "status": status,
+                "milliseconds": round((time.perf_counter() - started) * 1000, 1),
+                "client": client[0] if client else None,
+            },
+        )
 
 
 class BodyLimit:
@@ -86,10 +105,14 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        announced = headers.get("content-length", "0")
+        announced, kind = b"0", b""
+        for name, value in scope["headers"]:
+            if name == b"content-length":
+                announced = value
+            elif name == b"content-type":
+                kind = value.partition(b";")[0].strip().lower()
         too_long = announced.isdigit() and int(announced) > self._limit
-        body = bytearray()
+        body = b""
         more = not too_long
         while more:
             message = await receive()
@@ -100,14 +123,12 @@ class BodyLimit:
             if len(body) > self._limit:
                 too_long, more = True, False
         if too_long:
-            answer = problem(
-                413, f"the body is too long: at most {self._limit} bytes", {"Connection": "close"}
-            )
-            await answer(scope, receive, send)
+            # What is still to come is read and forgotten by the connection, so that the client sees this.
+            await problem(413, f"the body is too long: at most {self._limit} bytes")(scope, receive, send)
             return
-        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-        if body and kind != "application/json":
-            answer = problem(415, f'send JSON with the header "Content-Type: application/json", not "{kind}"')
+        if body and kind != b"application/json":
+            sent = kind.decode("latin-1")
+            answer = problem(415, f'send JSON with the header "Content-Type: application/json", not "{sent}"')
             await answer(scope, receive, send)
             return
         given = False
@@ -117,9 +138,24 @@ class BodyLimit:
             if given:
                 return await receive()
             given = True
-            return {"type": "http.request", "body": bytes(body), "more_body": False}
+            return {"type": "http.request", "body": body, "more_body": False}
 
         await self._app(scope, receive_again, send)
+
+
+def _given_id(scope: Scope) -> str | None:
+    for name, value in scope["headers"]:
+        if name == _CORRELATION_BYTES:
+            given: str = value.decode("latin-1")
+            return given if _CORRELATION_ID.fullmatch(given) else None
+    return None
+
+
+def _tell_endless(scope: Scope) -> None:
+    """Let the connection know that it may end this answer when the service stops."""
+    extension = scope.get("extensions", {}).get(ENDLESS)
+    if extension:
+        extension["tell"]()
 
 
 def _level(path: str, status: int) -> int:

@@ -1,259 +1,202 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Running the State API as a service: arguments, socket, readiness."""
+"""Running the State API as a service: its ports, reloading, stopping, readiness."""
 
 from __future__ import annotations
 
-import argparse
+import asyncio
 import errno
 import logging
-import os
+import signal
 import socket
-from collections.abc import Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_network
-from pathlib import Path
+import threading
+from collections.abc import Coroutine, Sequence
+from functools import partial
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from kubestead.exit_codes import ExitCode
-from kubestead.model.lifecycle import STATES
 from kubestead.store import StoreError
 
+from . import app as application
 from .app import create_app
+from .arguments import parse, settings_of
 from .auth import TokenFileError
+from .boot import BootApp, facts_of
+from .boot_files import BootFiles
+from .connection import Connection
+from .limits import BehindProxy, Seats
+from .listener import Factory, Listener
 from .logs import set_up_logs
-from .settings import (
-    DEFAULT_DATABASE,
-    DEFAULT_PORT,
-    DEFAULT_RATE,
-    DEFAULT_REGISTRY,
-    Settings,
-    SettingsError,
-)
+from .middleware import RequestLog
+from .plain import only_tls
+from .settings import Settings, SettingsError
+from .tls import Tls
+from .watchdog import Watchdog, interval, notify, notify_reloading
 
 log = logging.getLogger(__name__)
 
+GRACE = 10  # seconds that requests may go on for when the service stops
+_A_DAY = 86_400.0
 
-def main(arguments: Sequence[str] | None = None, program: str = "python -m kubestead.api") -> int:
+
+class PortError(Exception):
+    """A port cannot be listened on; the message says why and what to do."""
+
+
+def main(
+    arguments: Sequence[str] | None = None, program: str = "python -m kubestead.api", loop: str = "uvloop"
+) -> int:
     """Run the State API until it is told to stop; return the exit code."""
-    options = _parse(arguments, program)
+    options = parse(arguments, program)
     set_up_logs(options.log_level)
     try:
-        settings = _settings(options)
+        settings = settings_of(options)
+        tls = Tls.of(settings)
         app = create_app(settings)
         if options.check:
-            return 0
-        listener = _listen(options.bind, options.port)
-    except (SettingsError, TokenFileError, StoreError) as error:
+            return ExitCode.DONE
+        port = listen(options.bind, options.port)
+        boot_port = listen(options.bind, settings.boot_port) if settings.boot_port else None
+    except (SettingsError, TokenFileError, StoreError, PortError) as error:
         problem = str(error)
-    except OSError as error:
-        problem = _why_not_listening(error, options.bind, options.port)
     else:
-        return _serve(app, listener)
+        server = StateServer(app, settings, port, boot_port, tls, loop=loop)
+        server.run()
+        return ExitCode.DONE if server.started else ExitCode.FAILED
     log.error("%s", problem)
     return ExitCode.LACKING
 
 
-def _parse(arguments: Sequence[str] | None, program: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog=program, description="Run the Kubestead State API.")
-    parser.add_argument(
-        "--bind", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (%(default)s)"
-    )
-    parser.add_argument("--port", type=_port, default=DEFAULT_PORT, help="port to listen on (%(default)s)")
-    parser.add_argument(
-        "--database",
-        type=Path,
-        default=DEFAULT_DATABASE,
-        metavar="FILE",
-        help="the state store (%(default)s); its folder also holds what else the API keeps",
-    )
-    parser.add_argument(
-        "--database-url-file",
-        type=Path,
-        metavar="FILE",
-        help="a file with the URL of a PostgreSQL database, used in the place of --database",
-    )
-    parser.add_argument(
-        "--registry",
-        type=Path,
-        default=DEFAULT_REGISTRY,
-        metavar="FILE",
-        help="the machine registry (%(default)s)",
-    )
-    parser.add_argument(
-        "--token-file",
-        type=Path,
-        default=_default_token_file(),
-        metavar="FILE",
-        help="the file with the bearer token (the credential `token` that systemd hands over, if any)",
-    )
-    parser.add_argument(
-        "--tls-certificate", type=Path, metavar="FILE", help="serve TLS with this certificate"
-    )
-    parser.add_argument("--tls-key", type=Path, metavar="FILE", help="the private key of the certificate")
-    parser.add_argument(
-        "--plain-reads",
-        type=_network,
-        action="append",
-        default=[],
-        metavar="CIDR",
-        help="a network that may read states and data without TLS and token; may be repeated",
-    )
-    parser.add_argument(
-        "--trusted-proxy",
-        type=_network,
-        action="append",
-        default=[],
-        metavar="CIDR",
-        help="a network of proxies whose X-Forwarded-For names the client; may be repeated",
-    )
-    parser.add_argument(
-        "--boot-port", type=_port, default=0, metavar="N", help="serve boot files by plain HTTP on this port"
-    )
-    parser.add_argument("--boot-dir", type=Path, metavar="DIR", help="the folder with the boot files")
-    parser.add_argument(
-        "--rate",
-        type=_rate,
-        default=DEFAULT_RATE,
-        metavar="N",
-        help="requests a second that one address may send (%(default)s); twice as many in a burst",
-    )
-    parser.add_argument(
-        "--deadline",
-        type=_deadline,
-        action="append",
-        default=[],
-        metavar="STATE=SECONDS",
-        help="how long a machine may stay in a state without a report, 0: for ever; may be repeated",
-    )
-    parser.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARN", "ERROR"])
-    parser.add_argument("--check", action="store_true", help="open everything that is needed, then end")
-    options = parser.parse_args(arguments)
-    if options.token_file is None:
-        parser.error("--token-file is needed: the file with the bearer token")
-    if (options.tls_certificate is None) != (options.tls_key is None):
-        parser.error("--tls-certificate and --tls-key go together: give both, or none for plain HTTP")
-    if options.boot_port and options.boot_dir is None:
-        parser.error("--boot-port needs --boot-dir: the folder with the boot files")
-    if options.boot_port and options.boot_port == options.port:
-        parser.error(f"--boot-port and --port are both {options.port}: choose two")
-    return options
-
-
-def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= 65535:
-        raise argparse.ArgumentTypeError(f"{text} is no port, expected 0 (any free one) to 65535")
-    return port
-
-
-def _network(text: str) -> IPv4Network | IPv6Network:
-    try:
-        return ip_network(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(
-            f"{text} is no network ({error}), expected one such as 10.0.0.0/24"
-        ) from error
-
-
-def _rate(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text} is no rate, expected a whole number from 1")
-    return int(text)
-
-
-def _deadline(text: str) -> tuple[str, int]:
-    state, _, seconds = text.partition("=")
-    if state not in STATES or not seconds.isascii() or not seconds.isdigit():
-        raise argparse.ArgumentTypeError(
-            f"{text} is no deadline, expected STATE=SECONDS such as installing=3600, "
-            f"where the state is one of {', '.join(STATES)}"
-        )
-    return state, int(seconds)
-
-
-def _settings(options: argparse.Namespace) -> Settings:
-    return Settings(
-        token_file=options.token_file,
-        database=options.database,
-        registry=options.registry,
-        remote_database=_database_url(options.database_url_file) if options.database_url_file else None,
-        rate=options.rate,
-        plain_reads=tuple(options.plain_reads),
-        trusted_proxies=tuple(options.trusted_proxy),
-        deadlines=dict(options.deadline),
-        tls_certificate=options.tls_certificate,
-        tls_key=options.tls_key,
-        boot_port=options.boot_port,
-        boot_dir=options.boot_dir,
-    )
-
-
-def _database_url(path: Path) -> str:
-    try:
-        url = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"the file with the database's URL, {path}, cannot be read: {error}") from error
-    if not url.startswith(("postgresql://", "sqlite:///")) or len(url.split()) != 1:
-        # The text may hold a password and is not repeated.
-        raise SettingsError(
-            f"the file {path} holds no database URL: expected one line such as "
-            "postgresql://USER:PASSWORD@HOST/DATABASE"
-        )
-    return url
-
-
-def _default_token_file() -> Path | None:
-    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
-    return Path(credentials, "token") if credentials else None
-
-
-def _listen(bind: str, port: int) -> socket.socket:
+def listen(bind: str, port: int) -> socket.socket:
+    """A socket that listens; PortError says why there can be none."""
     family = socket.AF_INET6 if ":" in bind else socket.AF_INET
-    return socket.create_server((bind, port), family=family, backlog=2048)
+    both = bind == "::" and socket.has_dualstack_ipv6()
+    try:
+        return socket.create_server((bind, port), family=family, backlog=2048, dualstack_ipv6=both)
+    except OSError as error:
+        advice = {
+            errno.EADDRINUSE: f"taken (`ss -ltnp sport = :{port}` shows by what): stop it or choose another",
+            errno.EADDRNOTAVAIL: "this computer does not have that address: choose --bind",
+            errno.EACCES: "ports below 1024 need the capability CAP_NET_BIND_SERVICE: choose another",
+        }
+        reason = advice.get(error.errno or 0, str(error))
+        raise PortError(f"cannot listen on {bind} port {port}: {reason}") from error
 
 
-def _why_not_listening(error: OSError, bind: str, port: int) -> str:
-    advice = {
-        errno.EADDRINUSE: f"taken (`ss -ltnp sport = :{port}` shows by what): stop it or choose --port",
-        errno.EADDRNOTAVAIL: "this computer does not have that address: choose --bind",
-        errno.EACCES: "ports below 1024 need the capability CAP_NET_BIND_SERVICE: choose --port",
-    }
-    return f"cannot listen on {bind} port {port}: {advice.get(error.errno or 0, str(error))}"
+class StateServer(uvicorn.Server):
+    """uvicorn, with our listeners in the place of its own, and in touch with systemd."""
 
-
-class _Server(uvicorn.Server):
-    """Tells systemd when requests are answered."""
+    def __init__(
+        self,
+        app: FastAPI,
+        settings: Settings,
+        port: socket.socket,
+        boot_port: socket.socket | None = None,
+        tls: Tls | None = None,
+        *,
+        loop: str = "uvloop",
+    ) -> None:
+        """Serve `app` on `port`; with `tls` those who come without it there are told so."""
+        served = BehindProxy(app, settings.trusted_proxies) if settings.trusted_proxies else app
+        super().__init__(_config(served, loop))
+        self._app, self._settings, self._tls = app, settings, tls
+        self._ports = (port, boot_port)
+        self._listeners: list[Listener] = []
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        for listener in sockets or ():
-            address, port = listener.getsockname()[:2]
-            log.info("the State API listens on %s port %d", address, port)
-        _notify("READY=1")
+        """Start the application, then listen, then say that we are ready."""
+        await super().startup([])
+        port, boot_port = self._ports
+        seats = Seats(
+            self._settings.connections, self._settings.connections_per_client, self._settings.trusted_proxies
+        )
+        if self._tls is None:
+            self._listeners = [Listener(port, seats, self._connections(self.config))]
+        else:
+            make_plain = getattr(application, "create_plain_app", only_tls)
+            plain = self._connections(_config(make_plain(self._app)))
+            secure = self._connections(self.config)
+            self._listeners = [Listener(port, seats, plain, secure=secure, tls=self._tls)]
+            self._tls.tell()
+            self._in_background(self._look_at_certificate(self._tls))
+        self._say_where(port, "the State API listens", "https" if self._tls else "http")
+        if boot_port is not None and self._settings.boot_dir is not None:
+            boot = RequestLog(BootApp(BootFiles(self._settings.boot_dir), facts_of(self._app)))
+            self._listeners.append(Listener(boot_port, seats, self._connections(_config(boot))))
+            self._say_where(boot_port, f"boot files of {self._settings.boot_dir} are served", "http")
+        if threading.current_thread() is threading.main_thread():
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.reload)
+        if (seconds := interval()) is not None:
+            self._in_background(Watchdog(self._app.state.store.check, seconds).run())
+        notify("READY=1")
+
+    async def on_tick(self, counter: int) -> bool:
+        """Look, each second, for clients that dawdle."""
+        if counter % 10 == 0:
+            now = asyncio.get_running_loop().time()
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, Connection):
+                    connection.sweep(now)
+        return await super().on_tick(counter)
+
+    def reload(self) -> None:
+        """Take the certificate that is on disk now; connections that there are go on with theirs."""
+        if self._tls is None:
+            log.info("there is nothing to read again: the API serves plain HTTP")
+            return
+        notify_reloading()
+        problem = ""
+        try:
+            self._tls.reload()
+        except SettingsError as error:
+            problem = str(error)
+        if problem:
+            log.error("%s. The certificate from before stays in force.", problem)
+        self._tls.tell()
+        notify("READY=1")
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept nothing more, let requests end, end event streams."""
+        notify("STOPPING=1")
+        for task in self._tasks:
+            task.cancel()
+        for listener in self._listeners:
+            listener.close()
+        await super().shutdown([])
+
+    def _connections(self, config: uvicorn.Config) -> Factory:
+        config.load() if not config.loaded else None
+        make = partial(Connection, config, self.server_state, self.lifespan.state)
+        limit = self._settings.header_limit
+        return lambda leave: make(header_limit=limit, on_lost=leave)
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.append(asyncio.create_task(work))
+
+    async def _look_at_certificate(self, tls: Tls) -> None:
+        while True:
+            await asyncio.sleep(_A_DAY)
+            tls.tell()
+
+    def _say_where(self, port: socket.socket, what: str, scheme: str) -> None:
+        address, number = port.getsockname()[:2]
+        log.info("%s on %s port %d (%s)", what, address, number, scheme)
 
 
-def _serve(app: FastAPI, listener: socket.socket) -> int:
-    config = uvicorn.Config(
+def _config(app: ASGIApp, loop: str = "uvloop") -> uvicorn.Config:
+    return uvicorn.Config(
         app,
+        loop=loop,
+        http=Connection,
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
         ws="none",
         lifespan="on",
-        timeout_graceful_shutdown=10,
+        timeout_graceful_shutdown=GRACE,
     )
-    server = _Server(config)
-    server.run(sockets=[listener])
-    return 0 if server.started else 1
-
-
-def _notify(state: str) -> None:
-    """Say something to systemd, where it has started us (see sd_notify(3))."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as messages:
-        messages.connect("\0" + address[1:] if address.startswith("@") else address)
-        messages.sendall(state.encode())
