@@ -62,6 +62,23 @@ TRANSITIONS: t.Mapping[str, t.FrozenSet[str]] = {
     RESCUE: frozenset({APPROVED, INSTALL_PENDING, INSTALLED, PROVISIONING, READY, FAILED, RETIRED}),
 }
 
+# How long a machine may stay in a state without a report; each report starts the time anew.
+DEADLINES: t.Mapping[str, int] = {
+    INSTALL_PENDING: 24 * 3600,
+    INSTALLING: 3600,
+    PROVISIONING: 1800,
+    RESCUE: 24 * 3600,
+}
+
+# What an operator may do to a machine, and the state that it leads to (None: the state stays).
+ACTIONS: t.Mapping[str, t.Optional[str]] = {
+    "approve": APPROVED,
+    "reinstall": INSTALL_PENDING,
+    "retire": RETIRED,
+    "lock": None,
+    "unlock": None,
+}
+
 
 class TransitionError(ValueError):
     """A state that is unknown, or that may not follow the present one; the text says what may."""

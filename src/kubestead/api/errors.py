@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from kubestead.store import StoreUnavailableError
+from kubestead.store import RefusedError, StoreUnavailableError
 
 from .bodies import BODIES
 
@@ -23,6 +23,7 @@ def install(app: FastAPI) -> None:
     """Let `app` answer errors in plain words."""
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(StoreUnavailableError, _store_unavailable)
+    app.add_exception_handler(RefusedError, _not_allowed)
     app.add_exception_handler(HTTPException, _refused)
 
 
@@ -39,6 +40,10 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
 async def _store_unavailable(_request: Request, error: Exception) -> JSONResponse:
     log.error("%s", error)
     return problem(503, f"{error}. Nothing was written; try again.", {"Retry-After": "5"})
+
+
+async def _not_allowed(_request: Request, error: Exception) -> JSONResponse:
+    return problem(409, str(error))
 
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:

@@ -76,10 +76,10 @@ def get_config(request: Request, mac: MacInPath) -> dict[str, Any]:
 def post_state(request: Request, body: StateBody) -> StateRecorded:
     """Record a machine's state.
 
-    The report replaces the one before; features keep their status until they are named again. Any state of
-    the lifecycle is taken, whatever the one before was.
+    The report replaces the one before; features keep their status until they are named again.
     """
-    if _seen(request, body.mac) is None:
+    machine = _seen(request, body.mac)
+    if machine is None:
         log.warning("a report about a machine that is not in the registry")
     context = request_context.get()
     recorded = _store(request).record_state(
@@ -92,6 +92,7 @@ def post_state(request: Request, body: StateBody) -> StateRecorded:
             error=body.error,
             features=body.features or {},
             correlation_id=context.correlation_id if context else None,
+            initial="approved" if machine else "discovered",
         )
     )
     return StateRecorded(mac=recorded.mac, state=body.state, updated_at=recorded.updated_at)

@@ -11,27 +11,57 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from .database import MIGRATION_PATIENCE_SECONDS, title
 from .errors import StoreError
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 
 
 def migrate(engine: sa.Engine) -> None:
-    """Bring the database to the newest schema, in one transaction; refuse one that is not ours or newer."""
+    """Bring the database to the newest schema, in one transaction; refuse one that is not ours or newer.
+
+    Of several programs that start at once the first migrates and the others wait for it.
+    """
+    options = {"kubestead_write": True, "kubestead_patience": MIGRATION_PATIENCE_SECONDS}
+    with engine.connect().execution_options(**options) as connection, connection.begin():
+        migrate_within(connection)
+
+
+def migrate_within(connection: sa.Connection, revision: str = "head") -> None:
+    """The same in a writing transaction of the caller."""
+    current = current_revision(connection)
+    name = title(connection.engine.url)
+    if current is not None and current not in known_revisions():
+        raise StoreError(newer(f"the database {name}", current))
+    if current is None and sa.inspect(connection).get_table_names():
+        raise StoreError(
+            f"the database {name} holds tables that Kubestead has not made: "
+            "name another, or move this one away."
+        )
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+
+
+def current_revision(connection: sa.Connection) -> str | None:
+    """The schema that a database has; None where we have made none."""
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def known_revisions() -> list[str]:
+    """The schemas that this program knows, newest first."""
+    return [script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()]
+
+
+def newer(what: str, revision: str) -> str:
+    """The sentence for a schema that this program does not know."""
+    return (
+        f"{what} has schema {revision}, which this program does not know: a newer Kubestead has written it. "
+        "Install that one again, or restore a backup."
+    )
+
+
+def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    with engine.connect().execution_options(kubestead_write=True) as connection, connection.begin():
-        current = MigrationContext.configure(connection).get_current_revision()
-        if current is not None and current not in known:
-            raise StoreError(
-                f"the database {engine.url.database} has schema {current}, which this program does not "
-                "know: a newer Kubestead has written it. Install that one again, or restore a backup."
-            )
-        if current is None and sa.inspect(connection).get_table_names():
-            raise StoreError(
-                f"the database {engine.url.database} holds tables that Kubestead has not made: "
-                "name another file, or move this one away."
-            )
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+    return config

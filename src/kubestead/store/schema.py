@@ -44,7 +44,7 @@ metadata = sa.MetaData(
     }
 )
 
-# A machine is here from its first report or datum on; `state` is empty until it has reported one.
+# A machine is here from its first report, datum or lock on; `state` is empty until it has reported one.
 machines = sa.Table(
     "machines",
     metadata,
@@ -55,21 +55,33 @@ machines = sa.Table(
     sa.Column("message", sa.Text),
     sa.Column("error", sa.Text),
     sa.Column("updated_at", UtcDateTime, nullable=False),
+    sa.Column("since", UtcDateTime),
+    sa.Column("deadline_at", UtcDateTime),
+    sa.Column("locked", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("version", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("address", sa.String(64)),
+    sa.Column("install_attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("desired_install_id", sa.String(32)),
+    sa.Column("completed_install_id", sa.String(32)),
 )
 
-# Append-only: nothing in the program changes or removes an event.
+# Append-only: nothing in the program changes or removes an event. An event may name a machine that only the
+# registry knows. Thousands of reports a second outgrow 32 bits; SQLite's integers are wide by themselves.
 events = sa.Table(
     "events",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("mac", sa.String(17), sa.ForeignKey("machines.mac"), nullable=False),
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
     sa.Column("at", UtcDateTime, nullable=False),
-    sa.Column("state", sa.String(32), nullable=False),
+    sa.Column("kind", sa.String(32), nullable=False, server_default="report"),
+    sa.Column("mac", sa.String(17)),
+    sa.Column("state", sa.String(32)),
+    sa.Column("previous_state", sa.String(32)),
     sa.Column("phase", sa.String(128)),
     sa.Column("progress", sa.Integer),
     sa.Column("message", sa.Text),
     sa.Column("error", sa.Text),
-    sa.Column("features", sa.Text, nullable=False),  # JSON: what this report said, not the sum
+    sa.Column("features", sa.Text, nullable=False, server_default="{}"),  # JSON: what this report said
+    sa.Column("actor", sa.Text),
     sa.Column("correlation_id", sa.String(64)),
     sa.Index("ix_events_mac_id", "mac", "id"),
     sqlite_autoincrement=True,
@@ -91,4 +103,36 @@ machine_features = sa.Table(
     sa.Column("feature", sa.String(64), primary_key=True),
     sa.Column("status", sa.Text, nullable=False),
     sa.Column("updated_at", UtcDateTime, nullable=False),
+)
+
+# `digest` is the SHA-256 of the secret, which is not kept. A token of a machine names it, others name none.
+tokens = sa.Table(
+    "tokens",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("scope", sa.String(16), nullable=False),
+    sa.Column("mac", sa.String(17)),
+    sa.Column("digest", sa.String(64), nullable=False, unique=True),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("expires_at", UtcDateTime),
+    sa.Column("revoked_at", UtcDateTime),
+    sa.Column("last_used_at", UtcDateTime),
+    sa.CheckConstraint("scope IN ('operator', 'read', 'machine')", name="scope"),
+    sa.CheckConstraint("(scope = 'machine') = (mac IS NOT NULL)", name="mac"),
+    sqlite_autoincrement=True,
+)
+
+# One row a claim, for good: its name can be taken once.
+claims = sa.Table(
+    "claims",
+    metadata,
+    sa.Column("name", sa.String(128), primary_key=True),
+    sa.Column("holder", sa.String(255), nullable=False),
+    sa.Column("epoch", sa.Integer, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("data", sa.Text),  # JSON
+    sa.Column("claimed_at", UtcDateTime, nullable=False),
+    sa.Column("initialized_at", UtcDateTime),
+    sa.CheckConstraint("state IN ('claimed', 'initialized')", name="state"),
 )

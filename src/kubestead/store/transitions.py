@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a report, an operator's action and a missed deadline make of a machine, without a database."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from kubestead.model.lifecycle import (
+    ACTIONS,
+    APPROVED,
+    FAILED,
+    INSTALLED,
+    INSTALLING,
+    RETIRED,
+    TransitionError,
+    check_transition,
+    is_legal,
+)
+
+from .errors import ConflictError, IllegalTransitionError
+from .records import Event, MachineRecord, StateReport
+
+Deadlines = Mapping[str, float]
+
+
+def reported(
+    before: MachineRecord | None, report: StateReport, now: datetime, deadlines: Deadlines
+) -> tuple[MachineRecord, Event]:
+    """The machine after a report, with the event; or IllegalTransitionError."""
+    record = before or _unseen(report.mac, now)
+    previous = record.state
+    if previous != report.state:
+        _check(
+            previous or report.initial,
+            report.state,
+            before,
+            locked=record.locked,
+            registry_locked=report.registry_locked,
+        )
+    record = MachineRecord(
+        mac=report.mac,
+        state=report.state,
+        phase=report.phase,
+        progress=report.progress,
+        message=report.message,
+        error=report.error,
+        features={**record.features, **report.features} if report.features else record.features,
+        updated_at=now,
+        since=record.since if previous == report.state else now,
+        deadline_at=_deadline(report.state, now, deadlines),
+        locked=record.locked,
+        version=record.version if previous == report.state else record.version + 1,
+        address=report.address or record.address,
+        install_attempts=record.install_attempts,
+        desired_install_id=record.desired_install_id,
+        completed_install_id=record.completed_install_id,
+    )
+    event = Event(
+        id=0,
+        at=now,
+        kind="report" if previous == report.state else "transition",
+        mac=report.mac,
+        state=report.state,
+        previous_state=previous,
+        phase=report.phase,
+        progress=report.progress,
+        message=report.message,
+        error=report.error,
+        features=report.features,
+        actor=report.actor,
+        correlation_id=report.correlation_id,
+    )
+    return (record if previous == report.state else _installation(record)), event
+
+
+def acted(
+    before: MachineRecord | None,
+    mac: str,
+    action: str,
+    now: datetime,
+    deadlines: Deadlines,
+    *,
+    actor: str,
+    correlation_id: str | None = None,
+    expected_version: int | None = None,
+    initial: str = "discovered",
+    registry_locked: bool = False,
+) -> tuple[MachineRecord, Event] | None:
+    """The machine after an operator's action, with the event; None where it is so already."""
+    if action not in ACTIONS:
+        raise ValueError(f'"{action}" is no action, expected one of {", ".join(ACTIONS)}')
+    record = before or _unseen(mac, now)
+    if expected_version is not None and expected_version != record.version:
+        raise ConflictError(
+            f"the machine {mac} has changed since you looked at it: it is {record.state or 'not seen yet'}"
+            f"{' and locked' if record.locked else ''}, version {record.version}, not {expected_version}; "
+            "look again, then decide",
+            before,
+        )
+    wanted = ACTIONS[action]
+    event = Event(0, now, action, mac, record.state, record.state, actor=actor, correlation_id=correlation_id)
+    if wanted is None:
+        locked = action == "lock"
+        if record.locked == locked:
+            return None
+        return replace(record, locked=locked, version=record.version + 1), event
+    # Asked for a second time, a reinstallation is a new one: the state before it is as good as any.
+    current = record.state or initial
+    if action == "reinstall" and current == wanted:
+        current = APPROVED
+    _check(current, wanted, before, locked=record.locked, registry_locked=registry_locked)
+    if action != "reinstall" and record.state == wanted:
+        return None
+    changed = replace(
+        record,
+        state=wanted,
+        phase=None,
+        progress=None,
+        message=None,
+        error=None,
+        updated_at=now,
+        since=now,
+        deadline_at=_deadline(wanted, now, deadlines),
+        version=record.version + 1,
+    )
+    if action == "reinstall":
+        changed = replace(changed, desired_install_id=secrets.token_hex(16), install_attempts=0)
+    return _installation(changed), replace(event, kind="transition", state=wanted)
+
+
+def expired(before: MachineRecord, now: datetime) -> tuple[MachineRecord, Event]:
+    """A machine whose deadline has passed, with the event. What it last said stays beside the error."""
+    seconds = int((now - before.updated_at).total_seconds())
+    silence = f"{seconds // 60} min" if seconds >= 60 else f"{seconds} s"
+    last = before.error or before.message or before.phase
+    error = f"no report for {silence} in {before.state}; the last said: {last or 'nothing more'}"
+    record = replace(
+        before,
+        state=FAILED,
+        error=error,
+        updated_at=now,
+        since=now,
+        deadline_at=None,
+        version=before.version + 1,
+    )
+    event = Event(
+        0, now, "deadline", record.mac, FAILED, before.state, record.phase, record.progress, None, error
+    )
+    return record, event
+
+
+def _unseen(mac: str, now: datetime) -> MachineRecord:
+    return MachineRecord(mac, None, None, None, None, None, {}, now)
+
+
+def _deadline(state: str, now: datetime, deadlines: Deadlines) -> datetime | None:
+    seconds = deadlines.get(state)
+    return None if seconds is None else now + timedelta(seconds=seconds)
+
+
+def _check(
+    current: str, wanted: str, before: MachineRecord | None, *, locked: bool, registry_locked: bool
+) -> None:
+    try:
+        check_transition(current, wanted, locked or registry_locked)
+    except TransitionError as error:
+        message = str(error)
+        if registry_locked and not locked and is_legal(current, wanted):
+            message = (
+                f'the registry has locked the machine and it cannot go to {wanted}; take "locked" off there'
+            )
+        raise IllegalTransitionError(message, before) from error
+
+
+def _installation(record: MachineRecord) -> MachineRecord:
+    """Keep the books of the installation for a machine that has just come to its state."""
+    if record.state == INSTALLING:
+        return replace(record, install_attempts=record.install_attempts + 1)
+    if record.state == INSTALLED:
+        return replace(record, completed_install_id=record.desired_install_id)
+    if record.state in (APPROVED, RETIRED):  # the wish to install it is withdrawn
+        return replace(record, desired_install_id=record.completed_install_id)
+    return record
