@@ -38,7 +38,9 @@ _OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _ORDINARY_IPV4 = re.compile(rf"(?!0\.|22[4-9]\.|2[3-5][0-9]\.){_OCTET}(?:\.{_OCTET}){{3}}")
 _ADDRESS = re.compile(r"[A-Za-z0-9][-A-Za-z0-9._:/\[\]]*")
 _REFERENCE = re.compile(r"(?:env|file|var):[A-Za-z0-9_./-]+")
-_SECRET = re.compile(r"pass(?:word|wd|phrase)?$|secret|token|private_?key|api_?key", re.IGNORECASE)
+_SECRET = re.compile(
+    r"pass(?:word|wd|phrase)?\Z|secret|token|private_?key|api_?key", re.IGNORECASE | re.ASCII
+)
 
 _RESERVED_HOSTNAMES = frozenset({"all", "localhost", "ungrouped"})
 _A_HOSTNAME = "a host name (letters, digits and -, dots between labels of at most 63)"
@@ -69,6 +71,11 @@ def _text(value: t.Any, expectation: str) -> str:
     return value
 
 
+def _lower(text: str) -> str:
+    """Lower case of ASCII; `str.lower` makes a k of the Kelvin sign too."""
+    return text.lower() if text.isascii() else text
+
+
 def _choice(value: t.Any, words: t.Sequence[str], others: t.Iterable[str] = ()) -> str:
     if isinstance(value, str):
         if value in words:
@@ -82,7 +89,7 @@ def _choice(value: t.Any, words: t.Sequence[str], others: t.Iterable[str] = ()) 
 def check_hostname(value: t.Any, note: Note) -> str:
     """A host name by RFC 1123, in lower case as Kubernetes names its nodes."""
     text = _text(value, _A_HOSTNAME)
-    name = text.lower()
+    name = _lower(text)
     if len(name) > 253 or not _HOSTNAME.fullmatch(name) or _NUMBER_LAST.fullmatch(name):
         raise WrongValueError(f"{_A_HOSTNAME}, not a number or an address")
     if name in _RESERVED_HOSTNAMES:
@@ -128,7 +135,13 @@ def check_ip(value: t.Any, note: Note) -> str:
     except ValueError:
         hint = " without the prefix length" if "/" in text else ""
         raise WrongValueError(f"an IPv4 or IPv6 address{hint}") from None
-    if address.is_multicast or address.is_unspecified or text.startswith("0.") or text == "255.255.255.255":
+    if address.version == 6:
+        # Not by is_multicast and the like, which say one thing before Python 3.13 and another after.
+        if "." in text or address.ipv4_mapped is not None:
+            raise WrongValueError("the IPv4 address itself, not as a part of an IPv6 address")
+        if address.packed[0] == 0xFF or int(address) == 0:
+            raise WrongValueError("the address of one machine")
+    elif address.is_multicast or text.startswith("0.") or text == "255.255.255.255":
         raise WrongValueError("the address of one machine")
     return str(address)
 
@@ -249,9 +262,10 @@ def check_proxmox(value: t.Any, note: Note) -> t.Dict[str, t.Any]:
             'an object, such as {"node": "pve", "vmid": 101, "cores": 4, "memory": 8192, "disk": 40}'
         )
     if "node" in value and not (
-        isinstance(value["node"], str) and _HOSTNAME.fullmatch(value["node"].lower())
+        isinstance(value["node"], str) and _HOSTNAME.fullmatch(_lower(value["node"]))
     ):
         raise WrongValueError("the name of a Proxmox node", key="node", value=value["node"])
+    numbers: t.Dict[str, int] = {}
     for key, least, what in (
         ("vmid", 100, "a VM number from 100"),
         ("cores", 1, "a number of processor cores"),
@@ -260,9 +274,11 @@ def check_proxmox(value: t.Any, note: Note) -> t.Dict[str, t.Any]:
     ):
         if key in value:
             number = value[key]
-            if not isinstance(number, int) or isinstance(number, bool) or not least <= number <= 999_999_999:
+            whole = isinstance(number, int) or (isinstance(number, float) and number.is_integer())
+            if not whole or isinstance(number, bool) or not least <= number <= 999_999_999:
                 raise WrongValueError(what, key=key, value=number)
-    return dict(value)
+            numbers[key] = int(number)  # in JSON, 4.0 is 4
+    return {**value, **numbers}
 
 
 def check_bmc(value: t.Any, note: Note) -> t.Dict[str, t.Any]:

@@ -17,8 +17,15 @@ def show(value: t.Any) -> str:
     try:
         text = json.dumps(value, ensure_ascii=False, default=str)
     except (TypeError, ValueError, RecursionError):
-        text = repr(value)
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+        text = f"a {type(value).__name__} that is no JSON"
+    return printable(text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…")
+
+
+def printable(text: str) -> str:
+    """`text` as it may go to any terminal or log: on one line, what cannot be printed as an escape."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def one_of(words: t.Iterable[str]) -> str:
@@ -42,7 +49,7 @@ class Problem:
         where = [part for part in (self.file, self.mac) if part is not None]
         found = self.found or f"is {show(self.value)}"
         fact = f"{self.key} {found}" if self.key else found
-        return f"{': '.join([*where, fact])}, expected {self.expectation}"
+        return printable(f"{': '.join([*where, fact])}, expected {self.expectation}")
 
 
 class RegistryError(Exception):

@@ -16,8 +16,9 @@ from .mac import normalise_mac
 from .machine import Machine
 from .problems import Problem, RegistryError
 from .registry_checks import Checked, check
-from .registry_file import Document, parse, read_text, render
+from .registry_file import Document, parse, read_text, refuse_unfit, render
 from .registry_lock import RegistryLockedError, RegistryUnwritableError, locked, unwritable
+from .registry_values import plain
 
 __all__ = [
     "Machine",
@@ -36,8 +37,10 @@ class Registry:
 
     def __init__(self, content: t.Mapping[str, t.Any], source: str = "registry.json") -> None:
         """Check `content`, the mapping of a registry file; raise RegistryError with all its problems."""
-        plain = copy.deepcopy(dict(content))
-        self._set(plain, check(Document(list(plain.items())), source), source)
+        own: t.Dict[str, t.Any] = plain(content)
+        document = Document(list(own.items()))
+        refuse_unfit(document, source)
+        self._set(own, check(document, source), source)
 
     def _set(self, content: t.Dict[str, t.Any], checked: Checked, source: str) -> None:
         self._content = content

@@ -20,7 +20,7 @@ from .machine import (
     Machine,
 )
 from .machine_checks import CHECKS, WrongValueError, is_secret
-from .problems import Problem, RegistryError
+from .problems import Problem, RegistryError, printable
 from .registry_file import Document
 
 SCHEMA_KEY = "$schema"  # names the JSON Schema to an editor; no machine
@@ -147,7 +147,9 @@ class _Checker:
             secret = " A registry is no place for secrets." if is_secret(key) else ""
             more = f" and {len(macs) - 1} more" if len(macs) > 1 else ""
             self.warnings.append(
-                f"{self.source}: {macs[0]}{more}: the key {key} is not known{hint}; it is kept.{secret}"
+                printable(
+                    f"{self.source}: {macs[0]}{more}: the key {key} is not known{hint}; it is kept.{secret}"
+                )
             )
 
 
@@ -158,9 +160,13 @@ def check(document: Document, source: str) -> Checked:
     written: t.Dict[str, str] = {}
     for key, raw in document.pairs:
         if key == SCHEMA_KEY:
+            if not isinstance(raw, str):
+                checker.problem(None, key, raw, "where the schema is, as text")
             continue
         try:
             mac = normalise_mac(key)
+            if key != key.strip():
+                raise ValueError
         except ValueError:
             checker.problem(key, None, key, EXPECTED, "is no MAC address")
             mac = key

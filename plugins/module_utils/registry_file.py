@@ -12,8 +12,18 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .problems import Problem, RegistryError
+from .registry_values import fits, unfit
 
 YAML_SUFFIXES = (".yml", ".yaml")
+# What is no text in YAML without quotes: as YAML 1.2 has it, where 1.1 takes a MAC for a number in base 60.
+_PLAIN_SCALARS: t.Tuple[t.Tuple[str, str, t.Sequence[str]], ...] = (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", r"[-+]?[0-9]+", "-+0123456789"),
+    ("float", r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?", "-+.0123456789"),
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("merge", r"<<", "<"),
+)
+_LINE_BREAKS = re.compile("[\x85\u2028\u2029]")
 _EXPECTED_TOP = 'an object of machines by MAC, such as {"52:54:00:77:00:11": {"hostname": …}}'
 
 Pairs = t.List[t.Tuple[str, t.Any]]
@@ -61,10 +71,25 @@ def parse(text: str, source: str) -> Document:
     if not isinstance(loaded, dict):
         raise RegistryError([Problem(source, None, None, loaded, _EXPECTED_TOP)])
     document = Document(pairs=loaded.pairs if isinstance(loaded, _Repeated) else list(loaded.items()))
+    refuse_unfit(document, source)
     if any_repeated:
+        found: t.Dict[t.Tuple[str, ...], None] = {}
         for key, value in document.pairs:
-            _find_repeated(value, (key,), document.repeated)
+            _find_repeated(value, (key,), found)
+        document.repeated = list(found)
     return document
+
+
+def refuse_unfit(document: Document, source: str) -> None:
+    """Raise RegistryError where a file could not hold what is in a document; all other checks rely on it."""
+    problems = []
+    for mac, value in document.pairs:
+        if fits(value) and fits(mac):
+            continue
+        key, expectation = unfit(value) or ("", "text in Unicode")
+        problems.append(Problem(source, mac, key, None, expectation, "cannot be kept"))
+    if problems:
+        raise RegistryError(problems)
 
 
 def _mapping(pairs: Pairs) -> t.Dict[str, t.Any]:
@@ -76,13 +101,13 @@ def _mapping(pairs: Pairs) -> t.Dict[str, t.Any]:
     return repeated
 
 
-def _find_repeated(value: t.Any, path: t.Tuple[str, ...], found: t.List[t.Tuple[str, ...]]) -> None:
+def _find_repeated(value: t.Any, path: t.Tuple[str, ...], found: t.Dict[t.Tuple[str, ...], None]) -> None:
     if isinstance(value, _Repeated):
         seen: t.Set[str] = set()
         for pair in value.pairs:
             key = pair[0]
-            if key in seen and (*path, key) not in found:
-                found.append((*path, key))
+            if key in seen:
+                found[(*path, key)] = None
             seen.add(key)
     if isinstance(value, dict):
         for key, inner in value.items():
@@ -157,16 +182,7 @@ def _parse_yaml(text: str, source: str) -> t.Tuple[t.Any, bool]:
         any_repeated = True
         return _mapping(pairs)
 
-    for tag, pattern, first in (
-        ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
-        ("int", r"[-+]?[0-9]+", "-+0123456789"),
-        ("float", r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?", "-+.0123456789"),
-        ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-        ("merge", r"<<", "<"),
-    ):
-        loader_class.add_implicit_resolver(
-            f"tag:yaml.org,2002:{tag}", re.compile(f"^(?:{pattern})$"), list(first)
-        )
+    _add_resolvers(loader_class)
     loader_class.add_constructor("tag:yaml.org,2002:map", mapping)
     loader_class.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.value))
     loader_class.add_constructor("tag:yaml.org,2002:float", lambda loader, node: float(node.value))
@@ -182,11 +198,17 @@ def _parse_yaml(text: str, source: str) -> t.Tuple[t.Any, bool]:
     raise RegistryError([Problem(source, None, None, None, _EXPECTED_TOP, found)])
 
 
+def _add_resolvers(loader_or_dumper: t.Any) -> None:
+    for tag, pattern, first in _PLAIN_SCALARS:
+        loader_or_dumper.add_implicit_resolver(
+            f"tag:yaml.org,2002:{tag}", re.compile(f"(?:{pattern})\\Z"), list(first)
+        )
+
+
 def render(content: t.Mapping[str, t.Any], path: str) -> str:
     """The text of a registry file: a key a line, lists and small objects on one line."""
     if is_yaml(path):
-        options = {"sort_keys": False, "allow_unicode": True, "default_flow_style": None, "width": 110}
-        return str(_pyyaml().safe_dump(dict(content), **options))
+        return _render_yaml(dict(content))
     entries = []
     for key, value in content.items():
         text = json.dumps(value, ensure_ascii=False)
@@ -195,6 +217,21 @@ def render(content: t.Mapping[str, t.Any], path: str) -> str:
             text = "{\n" + ",\n".join(lines) + "\n  }"
         entries.append(f"  {_json(key)}: {text}")
     return "{\n" + ",\n".join(entries) + "\n}\n" if entries else "{}\n"
+
+
+def _render_yaml(content: t.Dict[str, t.Any]) -> str:
+    yaml = _pyyaml()
+    dumper: t.Any = type("Dumper", (yaml.SafeDumper,), {"ignore_aliases": lambda *_: True})
+
+    def text(to: t.Any, value: str) -> t.Any:
+        style = '"' if _LINE_BREAKS.search(value) else None  # PyYAML loses these in other quotes
+        return to.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+    dumper.add_representer(str, text)
+    # Quoted is what YAML 1.1, as other programs read it, or we would not take for text.
+    _add_resolvers(dumper)
+    options = {"sort_keys": False, "allow_unicode": True, "default_flow_style": None, "width": 110}
+    return str(yaml.dump(content, Dumper=dumper, **options))
 
 
 def _json(value: t.Any) -> str:
