@@ -49,12 +49,6 @@ _TYPES = {
     ".svg": "image/svg+xml",
 }
 _PAGE = "index.html"
-# The state that an action leads to; lock and unlock are possible in all.
-_ACTION_STATES = {
-    "approve": lifecycle.APPROVED,
-    "reinstall": lifecycle.INSTALL_PENDING,
-    "retire": lifecycle.RETIRED,
-}
 
 router = APIRouter(include_in_schema=False)
 
@@ -99,7 +93,8 @@ def _lifecycle() -> str:
     """The rules of the lifecycle as a module for the page, so that they have one home."""
     sources = {
         action: [state for state in lifecycle.STATES if wanted in lifecycle.TRANSITIONS[state]]
-        for action, wanted in _ACTION_STATES.items()
+        for action, wanted in lifecycle.ACTIONS.items()
+        if wanted is not None
     }
     return (
         "// SPDX-License-Identifier: GPL-3.0-or-later\n"

@@ -103,6 +103,7 @@ function leave(why) {
   model.takeChanged();
   rows.clear();
   drawn = false;
+  impatient = true;
   link = { up: false, since: 0, retryAt: 0, reason: "" };
   setHidden(byId("offline"), true);
   setHidden(byId("registry"), true);
@@ -219,7 +220,13 @@ function draw() {
   const order = model.shown(filter);
   drawTitle(overview.draw(model, filter));
   drawTools(order.length);
-  rows.draw(order, changed, { machines: model.machines, canApprove: actions.operator, patient: !impatient, settle });
+  rows.draw(order, changed, {
+    machines: model.machines,
+    canApprove: actions.operator,
+    urgent: impatient,
+    restless: filter.sort === "age" || filter.sort === "progress",
+    settle,
+  });
   impatient = false;
   if (!drawn && link.since) {
     drawn = true;

@@ -7,6 +7,7 @@ import { moment, now, span } from "./time.js";
 
 const LONGEST_TEXT = 300; // of a message in a row; the details have the whole
 const STILL = 4000; // how long the order stands still under a pointer
+const CALM = 3000; // and at least, where it follows what changes with every report
 
 const template = byId("row-template");
 
@@ -133,7 +134,7 @@ function featureText(machine) {
   const names = [...new Set([...machine.features, ...Object.keys(status)])];
   const marked = names.map((name) => {
     const is = status[name] === undefined ? null : verdict(status[name]);
-    return { text: is ? `${name} ${MARKS[is]}` : name, bad: is === "bad" };
+    return { text: is ? `${name}\u00a0${MARKS[is]}` : name, bad: is === "bad" };
   });
   // Text is cut at the end where room is short: what is broken stands first.
   return [...marked.filter(({ bad }) => bad), ...marked.filter(({ bad }) => !bad)].map(({ text }) => text).join(" · ");
@@ -145,6 +146,7 @@ export class Rows {
   #order = [];
   #current = null;
   #touched = 0;
+  #arranged = 0;
   #later = null;
   #handlers;
 
@@ -162,15 +164,17 @@ export class Rows {
 
   /**
    * Draw the machines of `order`, of which those in `changed` differ from what is drawn.
-   * Where the pointer is at work in the list, the order stands still a while: nobody clicks on what has just
-   * moved away. `settle` is called when it may be drawn.
+   * Unless it is `urgent`, because the person has asked for it, a new order waits while the pointer is at work in
+   * the list, so that nobody clicks on what has just moved away, and a `restless` one waits in any case.
+   * `settle` is called when it may be drawn.
    */
-  draw(order, changed, { machines, canApprove, patient, settle }) {
+  draw(order, changed, { machines, canApprove, urgent, restless, settle }) {
     for (const mac of changed) if (machines.has(mac)) this.#rows.get(mac)?.draw(machines.get(mac), canApprove);
     clearTimeout(this.#later);
-    if (patient && this.#sameOrder(order)) return;
-    const wait = this.#touched ? this.#touched + STILL - performance.now() : 0;
-    if (patient && wait > 0) {
+    if (this.#sameOrder(order)) return;
+    const untouched = this.#touched ? this.#touched + STILL : 0;
+    const wait = Math.max(untouched, restless ? this.#arranged + CALM : 0) - performance.now();
+    if (!urgent && wait > 0) {
       this.#later = setTimeout(settle, wait);
       return;
     }
@@ -205,6 +209,7 @@ export class Rows {
       }
     }
     this.#order = order.map(({ mac }) => mac);
+    this.#arranged = performance.now();
     if (!wanted.has(this.#current)) this.#moveTabStop(this.#order[0]);
     if (focused?.isConnected && document.activeElement !== focused) focused.focus({ preventScroll: true });
   }
