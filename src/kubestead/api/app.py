@@ -4,56 +4,152 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+import logging
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
+from starlette.types import Scope as AsgiScope
 
-from kubestead.store import Store
+from kubestead import dashboard
+from kubestead.model.lifecycle import DEADLINES
+from kubestead.store import AsyncStore, Store, StoreUnavailableError
 
-from . import errors, routes
-from .auth import Token
+from . import errors, openapi
+from .access import authorization
+from .auth import OPERATOR, Doorkeeper, Token
+from .limits import RateLimit
 from .live_registry import LiveRegistry
+from .metrics import Measured, Metrics
 from .middleware import BodyLimit, RequestLog
+from .plain_app import create_plain_app
+from .reports import FastReports, Reports
+from .routes import all_routes
 from .settings import Settings
+from .stream import Broadcaster
 from .version import VERSION
+
+__all__ = ["create_app", "create_plain_app"]
+
+log = logging.getLogger(__name__)
+
+SWEEP_SECONDS = 5.0
 
 
 def create_app(settings: Settings) -> FastAPI:
     """Make the application; a token or a database that cannot be used is an error before anything listens."""
     token = Token.from_file(settings.token_file)
-    store = Store.at(settings.database)
+    store = Store(settings.database_url, deadlines={**DEADLINES, **settings.deadlines})
+    writer = AsyncStore(store)
     registry = LiveRegistry(settings.registry, settings.last_good_registry)
+    doorkeeper = Doorkeeper(token, store)
+    stream = Broadcaster(store, registry, doorkeeper)
+    reports = Reports(writer, registry, stream)
+    metrics = Metrics(store, registry, stream)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        watching = asyncio.create_task(_watch(registry, settings.registry_poll_seconds))
         try:
-            yield
+            async with _in_background(
+                _watch(registry, store, stream, settings.registry_poll_seconds),
+                _sweep(store, stream),
+                doorkeeper.run(),
+                stream.run(),
+            ):
+                yield
         finally:
-            watching.cancel()
-            with suppress(asyncio.CancelledError):
-                await watching
+            stream.stop()
+            await writer.close()
             store.close()
 
     app = FastAPI(
         title="Kubestead State API",
         version=VERSION,
-        description="What should be of every machine (the registry), and what is (the state store).",
         lifespan=lifespan,
+        openapi_url=None,
+        docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
     )
-    app.state.token, app.state.store, app.state.registry = token, store, registry
-    app.include_router(routes.public)
-    app.include_router(routes.guarded)
+    app.state.settings, app.state.store, app.state.writer = settings, store, writer
+    app.state.registry, app.state.doorkeeper, app.state.stream = registry, doorkeeper, stream
+    app.state.reports, app.state.metrics = reports, metrics
+    app.router.routes.extend(all_routes())
+    openapi.install(app)
+    app.include_router(dashboard.router)
     errors.install(app)
+
+    def is_operator(scope: AsgiScope) -> bool:
+        caller = doorkeeper.at_once(authorization(scope))
+        return caller is not None and caller.scope == OPERATOR
+
+    # From the inside to the outside.
+    app.add_middleware(FastReports, reports=reports, doorkeeper=doorkeeper)
     app.add_middleware(BodyLimit, limit=settings.body_limit)
+    app.add_middleware(RateLimit, rate=settings.rate, exempt=is_operator)
+    app.add_middleware(Measured, metrics=metrics)
     app.add_middleware(RequestLog)
     return app
 
 
-async def _watch(registry: LiveRegistry, seconds: float) -> None:
+@asynccontextmanager
+async def _in_background(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Do `works` as long as the block runs."""
+    tasks = [asyncio.create_task(_told(work)) for work in works]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _told(work: Coroutine[Any, Any, None]) -> None:
+    try:
+        await work
+    except Exception:
+        log.exception("what the State API does in the background has ended by a fault of the program")
+
+
+async def _watch(registry: LiveRegistry, store: Store, stream: Broadcaster, seconds: float) -> None:
+    """Take edits of the registry file over, and leave an event of each."""
     # A look at the file's time works on every file system; whoever edits sees problems in the log at once.
+    before = registry.content
     while True:
         await asyncio.sleep(seconds)
         await asyncio.to_thread(registry.refresh)
+        content = registry.content
+        if content is before:
+            continue
+        before = content
+        stream.wake()
+        if await asyncio.to_thread(registry.take_own_edit):
+            continue
+        message = f"edited in place: {len(content.machines)} machines"
+        if content.condition == "missing":
+            message = "the file is gone; the last valid one stays in force"
+        elif content.condition == "invalid":
+            message = f"an edit is invalid, the last valid one stays in force: {content.problems[0]}"
+            if len(content.problems) > 1:
+                message += f" (and {len(content.problems) - 1} more)"
+        try:
+            await asyncio.to_thread(store.note, "registry", message)
+        except StoreUnavailableError as error:
+            log.warning("no event could be kept of the edit of the registry: %s", error)
+        stream.wake()
+
+
+async def _sweep(store: Store, stream: Broadcaster) -> None:
+    """Let machines fail whose deadline has passed. Several instances may look; each expiry happens once."""
+    while True:
+        await asyncio.sleep(SWEEP_SECONDS)
+        try:
+            expired = await asyncio.to_thread(store.expire)
+        except StoreUnavailableError as error:
+            log.warning("deadlines cannot be looked at: %s", error)
+            continue
+        for record in expired:
+            log.warning("%s", record.error, extra={"machine": record.mac})
+        if expired:
+            stream.wake()

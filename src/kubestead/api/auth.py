@@ -1,15 +1,38 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The bearer token: read once, kept as a hash, compared in constant time."""
+"""Who is calling: the token of the token file, or one of the store's. Only hashes are kept and compared."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
+import logging
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, Protocol
 
-from fastapi import HTTPException, Request
+from fastapi import HTTPException
 
+from kubestead.store import StoreUnavailableError, TokenRecord
+from kubestead.store.store import TOKEN_MEMORY_SECONDS
+
+log = logging.getLogger(__name__)
+
+Scope = Literal["operator", "read", "machine"]
+OPERATOR: Scope = "operator"  # may do everything
+READ: Scope = "read"  # may look
+MACHINE: Scope = "machine"  # may do what one machine needs, and only for that machine
+
+HOST = "host"  # the name of the token in the token file
 SHORTEST_TOKEN = 16
+# What another process has revoked is refused here after that long at the latest.
+TRUSTED_SECONDS = 2.0
+_LOOK_SECONDS = 1.0
+_ASK_AGAIN_SECONDS = 60.0  # so that the store knows, to the minute, when a token was used last
+_REMEMBERED = 20_000
+_STORED_PREFIXES = ("kso_", "ksr_", "ksm_")
 
 
 class TokenFileError(Exception):
@@ -17,11 +40,11 @@ class TokenFileError(Exception):
 
 
 class Token:
-    """The one token that opens the API."""
+    """The token of the token file, which opens everything."""
 
     def __init__(self, text: str) -> None:
         """Remember the hash of `text`, not the text."""
-        self._digest = hashlib.sha256(text.encode()).digest()
+        self._digest = _digest(text)
 
     @classmethod
     def from_file(cls, path: Path) -> Token:
@@ -42,18 +65,171 @@ class Token:
 
     def matches(self, text: str) -> bool:
         """Tell whether `text` is the token."""
-        return hmac.compare_digest(
-            hashlib.sha256(text.encode(errors="surrogateescape")).digest(), self._digest
-        )
+        return self.has_digest(_digest(text))
+
+    def has_digest(self, digest: bytes) -> bool:
+        """Tell whether this is the token's hash."""
+        return hmac.compare_digest(digest, self._digest)
 
 
-def require_token(request: Request) -> None:
-    """Refuse a request without the token."""
-    scheme, _, presented = request.headers.get("authorization", "").partition(" ")
-    if not presented:
-        detail = "this needs the API's token: send the header `Authorization: Bearer TOKEN`"
-    elif scheme.lower() != "bearer" or not request.app.state.token.matches(presented.strip()):
-        detail = "the token is not this API's: compare it with the one on the API's host"
-    else:
-        return
-    raise HTTPException(401, detail, headers={"WWW-Authenticate": "Bearer"})
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whoever has sent a request: the name and scope of the token, and the machine that it is bound to."""
+
+    name: str
+    scope: Scope
+    mac: str | None = None
+    digest: bytes | None = None  # of a token of the store
+
+    def may_act_for(self, mac: str) -> bool:
+        """Tell whether the token's binding, if it has one, allows to act for the machine `mac`."""
+        return self.scope != MACHINE or self.mac == mac
+
+    def must_act_for(self, mac: str) -> None:
+        """Refuse a machine that acts for another."""
+        if not self.may_act_for(mac):
+            raise forbidden(f"this token is the machine {self.mac}'s own: it opens nothing of {mac}")
+
+
+OF_HOST = Caller(HOST, OPERATOR)
+
+
+class TokenStore(Protocol):
+    """What is needed of the store."""
+
+    def find_token(self, secret: str) -> TokenRecord | None:
+        """The record of a token, by its secret."""
+
+    def tokens(self) -> Iterable[TokenRecord]:
+        """The records of all tokens."""
+
+
+@dataclass(slots=True)
+class _Known:
+    caller: Caller
+    record: TokenRecord
+    since: float  # when it was looked up
+    seen: float  # when the table said so
+
+
+class Doorkeeper:
+    """Tells who a token belongs to.
+
+    A token of the store is looked up once, and then trusted for as long as the store is seen to keep it:
+    those that are remembered are compared with the table every second, all at once. The token of the token
+    file needs no table, so it opens also where the store is empty or broken.
+    """
+
+    def __init__(self, host: Token, store: TokenStore) -> None:
+        """Know the token of the token file, and where the others are."""
+        self._host = host
+        self._store = store
+        self._known: dict[bytes, _Known] = {}
+        self._generation = 0
+
+    def at_once(self, header: bytes) -> Caller | None:
+        """Who sends this Authorization header, if that is known without asking the store; else None."""
+        if header[:7].lower() != b"bearer ":
+            return None
+        digest = hashlib.sha256(header[7:].strip()).digest()
+        if self._host.has_digest(digest):
+            return OF_HOST
+        known = self._known.get(digest)
+        if known is None or time.monotonic() - known.seen >= TRUSTED_SECONDS:
+            return None
+        return known.caller if known.record.condition == "valid" else None
+
+    async def identify(self, header: bytes) -> Caller:
+        """Who sends this Authorization header; HTTPException 401 says why it does not count."""
+        if (caller := self.at_once(header)) is not None:
+            return caller
+        scheme, _, presented = header.decode("latin-1").partition(" ")
+        secret = presented.strip()
+        if not secret:
+            raise _unauthorised("this needs an API token: send the header `Authorization: Bearer TOKEN`")
+        if scheme.lower() != "bearer":
+            raise _unauthorised("the header Authorization has to say `Bearer TOKEN`", "invalid_request")
+        if self._host.matches(secret):
+            return OF_HOST
+        record = await self._look_up(secret) if secret.startswith(_STORED_PREFIXES) else None
+        if record is None:
+            raise _unauthorised(
+                "the token is not this API's: compare it with the one on the API's host, or have one made by "
+                "`kubestead token create`",
+                "invalid_token",
+            )
+        if record.condition != "valid":
+            when = record.revoked_at if record.condition == "revoked" else record.expires_at
+            since = f" since {when:%Y-%m-%d %H:%M} UTC" if when else ""
+            raise _unauthorised(
+                f'the token "{record.name}" is {record.condition}{since}: '
+                "have a new one made by `kubestead token create`",
+                "invalid_token",
+            )
+        return _caller(record, _digest(secret))
+
+    def still_valid(self, caller: Caller) -> bool:
+        """Tell whether a caller that was let in would be let in again, by what is known here."""
+        if caller.digest is None:
+            return True
+        known = self._known.get(caller.digest)
+        return known is not None and known.record.condition == "valid"
+
+    def forget(self) -> None:
+        """Ask the store again about every token: one was revoked."""
+        self._generation += 1
+        self._known.clear()
+
+    async def run(self) -> None:
+        """Compare what is remembered with the store's table, for ever."""
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            if self._known:
+                await self.look_again()
+
+    async def look_again(self) -> None:
+        """Compare what is remembered with the store's table once."""
+        asked, generation = time.monotonic(), self._generation
+        try:
+            records = await asyncio.to_thread(lambda: {each.id: each for each in self._store.tokens()})
+        except StoreUnavailableError:
+            return  # what is remembered goes stale, and is looked up by itself
+        if generation != self._generation:
+            return
+        for digest, known in list(self._known.items()):
+            record = records.get(known.record.id)
+            if record is None or asked - known.since > _ASK_AGAIN_SECONDS:
+                del self._known[digest]
+            else:
+                known.record, known.seen = record, asked
+
+    async def _look_up(self, secret: str) -> TokenRecord | None:
+        asked, generation = time.monotonic(), self._generation
+        record = await asyncio.to_thread(self._store.find_token, secret)
+        if record is not None and generation == self._generation:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            digest = _digest(secret)
+            # The store may have remembered it for a while itself.
+            seen = asked - TOKEN_MEMORY_SECONDS
+            self._known[digest] = _Known(_caller(record, digest), record, asked, seen)
+        return record
+
+
+def forbidden(detail: str) -> HTTPException:
+    """The refusal of a caller who is known and may not do this."""
+    return HTTPException(403, detail, headers={"WWW-Authenticate": 'Bearer error="insufficient_scope"'})
+
+
+def _unauthorised(detail: str, kind: str = "") -> HTTPException:
+    challenge = f'Bearer error="{kind}"' if kind else "Bearer"
+    return HTTPException(401, detail, headers={"WWW-Authenticate": challenge})
+
+
+def _caller(record: TokenRecord, digest: bytes) -> Caller:
+    scope: Scope = MACHINE if record.scope == MACHINE else OPERATOR if record.scope == OPERATOR else READ
+    return Caller(record.name, scope, record.mac, digest)
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()

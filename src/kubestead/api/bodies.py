@@ -5,9 +5,17 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timezone
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    model_validator,
+)
 
 from kubestead.model.lifecycle import STATES
 from kubestead.model.mac import normalise_mac
@@ -54,6 +62,8 @@ ErrorText = Annotated[str, StringConstraints(max_length=64 * 1024), AfterValidat
 FeatureName = Annotated[str, StringConstraints(max_length=64, pattern=_NAME)]
 FeatureStatus = Annotated[str, StringConstraints(max_length=1024), AfterValidator(_without_nul)]
 Key = Annotated[str, StringConstraints(max_length=128, pattern=_NAME)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_without_nul)]
+Version = Annotated[int, Field(strict=True, ge=0, le=2**53)]
 Progress = Annotated[int, Field(strict=True, ge=0, le=100)]
 Moment = Annotated[datetime, PlainSerializer(utc_text, return_type=str)]
 
@@ -72,6 +82,18 @@ class StateBody(_Body):
     message: Message | None = None
     features: Annotated[dict[FeatureName, FeatureStatus], Field(max_length=64)] | None = None
     error: ErrorText | None = None
+
+
+class ActionBody(_Body):
+    """What a person wants done; with `version` only if the machine is still as that person has seen it."""
+
+    version: Version | None = None
+
+
+class ReinstallBody(ActionBody):
+    """A wish for a new installation, which erases the disk: the host name has to be the machine's."""
+
+    hostname: Annotated[str, StringConstraints(max_length=253)]
 
 
 class DataBody(_Body):
@@ -118,12 +140,151 @@ class MachineState(BaseModel):
 
 
 class Health(BaseModel):
-    """Whether the API can do its work."""
+    """Whether the API can do its work. `registry_problems` is how many an edit of the registry has now."""
 
     status: str
     version: str
-    registry: str
+    registry: Literal["ok", "missing", "invalid"]
+    registry_problems: int
     machines: int
+    store: Literal["sqlite", "postgresql"]
+
+
+class Install(BaseModel):
+    """A machine boots the installer while the wanted installation is not the completed one."""
+
+    desired_id: str | None
+    completed_id: str | None
+    attempts: int
+
+
+class MachineView(BaseModel):
+    """A machine: what the registry says of it, and what was last reported. No state: nothing was yet."""
+
+    mac: str
+    hostname: str | None
+    role: str | None
+    architecture: str | None
+    os: str | None
+    cluster: str | None
+    ip: str | None
+    address: Annotated[str | None, Field(description="from where the machine itself has reported last")]
+    registered: bool
+    features: list[str]
+    feature_status: dict[str, str]
+    state: str | None
+    phase: str | None
+    progress: int | None
+    message: str | None
+    error: str | None
+    locked: bool
+    since: Annotated[Moment | None, Field(description="when it came to this state")]
+    updated_at: Moment | None
+    deadline_at: Annotated[Moment | None, Field(description="when it counts as failed without a report")]
+    version: Annotated[int, Field(description="grows with every change; 0: nothing was reported yet")]
+    install: Install
+
+
+class Event(BaseModel):
+    """One thing that happened. Events are never changed or removed."""
+
+    id: int
+    at: Moment
+    kind: str
+    mac: str | None
+    state: str | None
+    previous_state: str | None
+    phase: str | None
+    progress: int | None
+    message: str | None
+    error: str | None
+    features: dict[str, str]
+    actor: Annotated[str | None, Field(description="the name of the token")]
+    correlation_id: str | None
+
+
+class RegistryBody(_Body):
+    """A whole registry, to take the place of the live one.
+
+    It does so where the live one is what the caller has seen: `expected_sha256`, or without it what was
+    pushed last. `force` replaces it anyway.
+    """
+
+    text: Annotated[str, StringConstraints(max_length=400_000)]
+    expected_sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
+    force: bool = False
+
+
+class RegistryView(BaseModel):
+    """The live registry's file, and whether it is in force. Its text is shown to operators only."""
+
+    path: str
+    text: str | None
+    sha256: str | None
+    condition: Literal["ok", "missing", "invalid"]
+    problems: list[str]
+    warnings: list[str]
+    pushed_sha256: Annotated[str | None, Field(description="of the text that was pushed last")]
+
+
+class TokenBody(_Body):
+    """A token to be made; one of the scope `machine` is bound to a MAC."""
+
+    name: Name
+    scope: Literal["operator", "read", "machine"]
+    mac: Mac | None = None
+    expires_in_seconds: Annotated[int, Field(strict=True, ge=60, le=10 * 365 * 86400)] | None = None
+
+    @model_validator(mode="after")
+    def _bound(self) -> TokenBody:
+        if (self.scope == "machine") != (self.mac is not None):
+            raise ValueError("mac: a token of the scope machine needs one, others have none")
+        return self
+
+
+class TokenView(BaseModel):
+    """A token without its secret."""
+
+    id: int
+    name: str
+    scope: str
+    mac: str | None
+    condition: Literal["valid", "expired", "revoked"]
+    created_at: Moment
+    expires_at: Moment | None
+    revoked_at: Moment | None
+    last_used_at: Moment | None
+
+
+class TokenMade(TokenView):
+    """A new token with its secret, which is shown this once and kept nowhere."""
+
+    token: str
+
+
+class ClaimBody(_Body):
+    """Who wants the claim: a MAC or a host name."""
+
+    holder: Annotated[str, StringConstraints(min_length=1, max_length=253), AfterValidator(_without_nul)]
+
+
+class ClaimCompletion(ClaimBody):
+    """What the holder has made of the claim, for all to read."""
+
+    epoch: Annotated[int, Field(strict=True, ge=0, le=2**53)]
+    data: Annotated[Any, AfterValidator(_storable)]
+
+
+class ClaimView(BaseModel):
+    """A claim and its holder. It does not end by itself; an operator's force gives it to another."""
+
+    name: str
+    holder: str
+    epoch: int
+    state: Literal["claimed", "initialized"]
+    data: Any
+    claimed_at: Moment
+    initialized_at: Moment | None
 
 
 class Problem(BaseModel):
@@ -132,4 +293,25 @@ class Problem(BaseModel):
     detail: str
 
 
-BODIES: dict[str, type[BaseModel]] = {"/api/state": StateBody, "/api/data": DataBody}
+class RegistryProblem(Problem):
+    """All that is wrong with a registry."""
+
+    problems: list[str]
+
+
+class Difference(Problem):
+    """What replacing the live registry would change, as a unified diff."""
+
+    difference: str
+
+
+class MachineConflict(Problem):
+    """The machine is not as the caller thought; here is how it is."""
+
+    machine: MachineView
+
+
+class ClaimTaken(Problem):
+    """Somebody else holds the claim."""
+
+    claim: ClaimView

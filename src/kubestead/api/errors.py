@@ -10,40 +10,82 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from kubestead.store import RefusedError, StoreUnavailableError
+from kubestead.model.registry import RegistryError, RegistryLockedError, RegistryUnwritableError
+from kubestead.store import (
+    ClaimTakenError,
+    IllegalTransitionError,
+    StoreUnavailableError,
+    UnknownClaimError,
+    UnknownTokenError,
+)
 
-from .bodies import BODIES
+from .live_registry import EditedMeanwhileError, EntryRefusedError
+from .views import claim_view
 
 log = logging.getLogger(__name__)
+
+_SOON = {"Retry-After": "5"}
 
 
 def install(app: FastAPI) -> None:
     """Let `app` answer errors in plain words."""
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(StoreUnavailableError, _store_unavailable)
-    app.add_exception_handler(RefusedError, _not_allowed)
     app.add_exception_handler(HTTPException, _refused)
+    for kind in _ANSWERS:
+        app.add_exception_handler(kind, _told)
 
 
-def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """The answer for an error."""
-    return JSONResponse({"detail": detail}, status, headers)
+def problem(status: int, detail: str, headers: Mapping[str, str] | None = None, **more: Any) -> JSONResponse:
+    """The answer for an error; `more` is what a program may want to know beside the sentence."""
+    return JSONResponse({"detail": detail, **more}, status, headers)
+
+
+def answer_to(error: Exception) -> JSONResponse:
+    """The answer for what the store or the registry has refused."""
+    for kind in type(error).__mro__:
+        if make := _ANSWERS.get(kind):
+            return make(error)
+    raise error
+
+
+async def _told(_request: Request, error: Exception) -> JSONResponse:
+    return answer_to(error)
+
+
+def _store_unavailable(error: Any) -> JSONResponse:
+    log.error("%s", error)
+    return problem(503, f"{error}. Nothing was written; try again.", _SOON)
+
+
+def _registry_unavailable(error: Any) -> JSONResponse:
+    log.error("%s", error)
+    return problem(503, f"{error}. The registry is as it was.", _SOON)
+
+
+def _live_registry_invalid(error: Any) -> JSONResponse:
+    return problem(409, f"the live registry has to be put right first: {_one_line(error.problems)}")
+
+
+_ANSWERS: dict[type[Exception], Any] = {
+    StoreUnavailableError: _store_unavailable,
+    IllegalTransitionError: lambda error: problem(409, str(error)),
+    ClaimTakenError: lambda error: problem(409, str(error), claim=claim_view(error.claim)),
+    UnknownClaimError: lambda error: problem(404, str(error)),
+    UnknownTokenError: lambda error: problem(404, str(error)),
+    RegistryLockedError: _registry_unavailable,
+    RegistryUnwritableError: _registry_unavailable,
+    RegistryError: _live_registry_invalid,
+    EntryRefusedError: lambda error: problem(422, _one_line(error.problems), problems=error.problems),
+    EditedMeanwhileError: lambda error: problem(412, str(error), difference=error.difference),
+}
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
     errors: Sequence[Mapping[str, Any]] = error.errors() if isinstance(error, RequestValidationError) else ()
     return problem(422, "; ".join(_sentence(request, each) for each in errors))
-
-
-async def _store_unavailable(_request: Request, error: Exception) -> JSONResponse:
-    log.error("%s", error)
-    return problem(503, f"{error}. Nothing was written; try again.", {"Retry-After": "5"})
-
-
-async def _not_allowed(_request: Request, error: Exception) -> JSONResponse:
-    return problem(409, str(error))
 
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:
@@ -59,12 +101,17 @@ async def _refused(request: Request, error: Exception) -> JSONResponse:
     return problem(error.status_code, detail, error.headers)
 
 
+def _one_line(problems: Sequence[Any]) -> str:
+    return "; ".join(str(each) for each in problems)
+
+
 def _sentence(request: Request, error: Mapping[str, Any]) -> str:
+    """One problem of a request, named by its field."""
     place = [str(part) for part in error["loc"] if part not in ("body", "path", "query")]
-    name = ".".join(place)
+    name = "" if error["type"] == "json_invalid" else ".".join(place)
     kind, message = error["type"], str(error["msg"])
     if kind == "extra_forbidden":
-        model = BODIES.get(request.url.path)
+        model = _body_model(request)
         known = f" (known: {', '.join(model.model_fields)})" if model else ""
         return f'unknown field "{name}"{known}'
     if kind == "missing":
@@ -72,7 +119,7 @@ def _sentence(request: Request, error: Mapping[str, Any]) -> str:
     if kind == "json_invalid":
         reason = error.get("ctx", {}).get("error", message)
         return f"the body is not JSON: {reason}"
-    if kind == "model_attributes_type" and not name:
+    if kind in ("model_attributes_type", "dict_type") and not name:
         return 'the body is not a JSON object {"field": value, …}'
     message = (
         message.removeprefix("Value error, ")
@@ -80,3 +127,9 @@ def _sentence(request: Request, error: Mapping[str, Any]) -> str:
         .replace("String should", "must")
     )
     return f"{name}: {message}" if name else f"the body: {message}"
+
+
+def _body_model(request: Request) -> type[BaseModel] | None:
+    field = getattr(request.scope.get("route"), "body_field", None)
+    model = field.field_info.annotation if field else None
+    return model if isinstance(model, type) and issubclass(model, BaseModel) else None

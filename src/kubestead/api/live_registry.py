@@ -5,21 +5,72 @@ from __future__ import annotations
 
 import logging
 import os
-import re
+import stat
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from kubestead.model.atomic import write_atomically
+from kubestead.model.lifecycle import APPROVED, DISCOVERED
 from kubestead.model.machine import Machine
-from kubestead.model.registry import Problem, Registry, RegistryError
+from kubestead.model.machine_checks import is_secret
+from kubestead.model.registry import (
+    Problem,
+    Registry,
+    RegistryError,
+    RegistryLockedError,
+    RegistryUnwritableError,
+)
+from kubestead.model.registry_lock import locked, unwritable
+from kubestead.model.registry_sync import PUSH, PUSHED_MARK, REFUSE, decide, fingerprint
 
 from .logs import outside_requests
 
 log = logging.getLogger(__name__)
-_SECRET = re.compile(r"pass(word|wd|phrase)?$|secret|token|credential|private_?key", re.IGNORECASE)
+
+Condition = Literal["ok", "missing", "invalid"]
+
+_SHA256_LENGTH = 64
+_LOCK_SECONDS = 5
 
 _Stamp = tuple[int, int, int] | None
+
+
+class EditedMeanwhileError(Exception):
+    """The live file is not what whoever wants to replace it has seen; `difference` is a unified diff."""
+
+    def __init__(self, message: str, difference: str) -> None:
+        super().__init__(message)
+        self.difference = difference
+
+
+class EntryRefusedError(Exception):
+    """The entry that was given for a machine makes no valid registry; `problems` says why."""
+
+    def __init__(self, error: RegistryError) -> None:
+        super().__init__(str(error))
+        self.problems = [str(problem) for problem in error.problems]
+
+
+@dataclass(frozen=True)
+class Content:
+    """The registry in force, and how the file is now. It never changes; a new one takes its place."""
+
+    machines: Mapping[str, Machine]
+    condition: Condition = "missing"
+    problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def summary(self) -> dict[str, Any]:
+        """What everybody may see of it."""
+        return {
+            "condition": self.condition,
+            "problems": list(self.problems),
+            "warnings": list(self.warnings),
+        }
 
 
 class LiveRegistry:
@@ -29,13 +80,24 @@ class LiveRegistry:
         """Read `path`; where it is invalid, the copy `last_good` of its last valid content."""
         self.path = path
         self._last_good = last_good
+        self._mark = last_good.with_name(PUSHED_MARK)
         self._lock = threading.Lock()
         self._stamp: _Stamp = (0, 0, 0)  # unlike that of any file, and of none
-        self._registry: Registry | None = None
-        self.condition = "missing"
+        self._content = Content({})
+        self._written: str | None = None  # the fingerprint of what this process has written last
         self.refresh()
-        if self._registry is None and self.condition == "invalid":
+        if self._content.condition == "invalid":
             self._fall_back()
+
+    @property
+    def content(self) -> Content:
+        """What is in force, as last seen; the file is not looked at."""
+        return self._content
+
+    @property
+    def condition(self) -> Condition:
+        """How the file is: `ok`, `missing` or `invalid`."""
+        return self._content.condition
 
     def machine(self, mac: str) -> Machine | None:
         """The registry's entry for a MAC in normal form."""
@@ -44,8 +106,11 @@ class LiveRegistry:
     def machines(self) -> Mapping[str, Machine]:
         """All machines by MAC, in the order of the file."""
         self.refresh()
-        registry = self._registry
-        return registry.machines if registry else {}
+        return self._content.machines
+
+    def has_changed(self) -> bool:
+        """Tell, by a look at the file's time, whether it has to be read anew."""
+        return self._look() != self._stamp
 
     def refresh(self) -> None:
         """Look whether the file has changed, and read it if so."""
@@ -54,30 +119,103 @@ class LiveRegistry:
             if stamp == self._stamp:
                 return
             self._stamp = stamp
+            before = self._content
             if stamp is None:
-                self.condition = "missing"
+                self._content = Content(before.machines)
                 log.warning("there is no registry at %s: %s", self.path, self._consequence())
                 return
-            registry = self._read()
+            registry, problems = self._read()
             if registry is None:
-                self.condition = "invalid"
+                self._content = Content(before.machines, "invalid", problems)
                 log.error("%s is invalid, see above: %s", self.path, self._consequence())
                 return
-            self._registry, self.condition = registry, "ok"
+            self._content = Content(registry.machines, "ok", (), tuple(registry.warnings))
             for warning in registry.warnings:
                 log.warning("%s", warning)
             log.info("the registry %s is in force with %d machines", self.path, len(registry.machines))
             self._keep(registry)
 
-    def _read(self) -> Registry | None:
-        problems: Sequence[Problem]
+    def view(self, with_text: bool) -> dict[str, Any]:
+        """The file as it is now, and whether it is in force."""
+        self.refresh()
+        text = self._live_text()
+        return {
+            "path": str(self.path),
+            "text": text if with_text else None,
+            "sha256": None if text is None else fingerprint(text),
+            **self._content.summary(),
+            "pushed_sha256": self._pushed(),
+        }
+
+    def replace(self, text: str, expected: str | None, force: bool) -> bool:
+        """Put `text` in the place of the file; return whether that changed it.
+
+        It has to be valid (else RegistryError), and the file has to be what the caller has seen: `expected`,
+        or without it what was pushed last (else EditedMeanwhileError). The file before stays beside it.
+        """
+        Registry.parse(text, str(self.path))
+        with locked(self.path, _LOCK_SECONDS):
+            live = self._live_text()
+            decision = decide(text, live, expected or self._pushed(), force, names=("live", "pushed"))
+            if decision.action == REFUSE:
+                raise EditedMeanwhileError(
+                    f"{self.path} has been edited since, and not by you: take over what `difference` shows "
+                    "(`kubestead registry pull`), or say `force` to undo it",
+                    decision.difference,
+                )
+            try:
+                if decision.action == PUSH:
+                    self._put_aside()
+                    write_atomically(os.path.realpath(self.path), text)
+                    self._written = fingerprint(text)
+                write_atomically(self._mark, decision.base + "\n")
+            except OSError as error:
+                raise unwritable(str(self.path), error) from None
+        self.refresh()
+        return decision.action == PUSH
+
+    def put_machine(self, mac: str, entry: Mapping[str, Any]) -> bool:
+        """Give a machine this entry; return whether it is a new one. EntryRefusedError if it is no good."""
+
+        def change(registry: Registry) -> Registry:
+            nonlocal new
+            new = mac not in registry.machines
+            try:
+                return registry.with_machine(mac, entry)
+            except RegistryError as error:
+                raise EntryRefusedError(error) from None
+
+        new = False
+        self._update(change)
+        return new
+
+    def remove_machine(self, mac: str) -> None:
+        """Take a machine out of the registry; KeyError if it is not there."""
+        self._update(lambda registry: registry.without_machine(mac))
+
+    def take_own_edit(self) -> bool:
+        """Tell, once, whether the present content was written by this process."""
+        text = self._live_text()
+        own = text is not None and fingerprint(text) == self._written
+        self._written = None
+        return own
+
+    def _update(self, change: Callable[[Registry], Registry]) -> None:
+        Registry.update(self.path, change, create=True, timeout=_LOCK_SECONDS)
+        text = self._live_text()
+        self._written = None if text is None else fingerprint(text)
+        self.refresh()
+
+    def _read(self) -> tuple[Registry | None, tuple[str, ...]]:
+        found: Sequence[Problem]
         try:
-            return Registry.load(str(self.path))
+            return Registry.load(str(self.path)), ()
         except RegistryError as error:
-            problems = error.problems
+            found = error.problems
+        problems = tuple(str(problem) for problem in found)
         for problem in problems:
             log.error("%s", problem)
-        return None
+        return None, problems
 
     def _look(self) -> _Stamp:
         try:
@@ -86,8 +224,33 @@ class LiveRegistry:
             return None
         return (status.st_mtime_ns, status.st_size, status.st_ino)
 
+    def _live_text(self) -> str | None:
+        # As a registry is read elsewhere; what is no UTF-8 is shown as far as it can be.
+        try:
+            with open(self.path, encoding="utf-8-sig", errors="replace") as stream:
+                return stream.read()
+        except OSError:
+            return None
+
+    def _pushed(self) -> str | None:
+        try:
+            mark = self._mark.read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError):
+            return None
+        return mark if len(mark) == _SHA256_LENGTH else None
+
+    def _put_aside(self) -> None:
+        real = Path(os.path.realpath(self.path))
+        if not real.exists():
+            return
+        moment = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%f")
+        mode = stat.S_IMODE(real.stat().st_mode)
+        write_atomically(real.with_name(f"{real.name}.{moment}~"), real.read_bytes(), mode)
+
     def _consequence(self) -> str:
-        return "the last valid one stays in force" if self._registry else "no machine has a configuration"
+        if self._content.machines:
+            return "the last valid one stays in force"
+        return "no machine has a configuration"
 
     def _keep(self, registry: Registry) -> None:
         try:
@@ -97,14 +260,20 @@ class LiveRegistry:
 
     def _fall_back(self) -> None:
         try:
-            self._registry = Registry.load(str(self._last_good))
+            registry = Registry.load(str(self._last_good))
         except RegistryError:
             return
+        self._content = Content(registry.machines, "invalid", self._content.problems)
         log.warning("the last valid registry is in force, from the copy %s", self._last_good)
 
 
+def initial_state(machine: Machine | None) -> str:
+    """What a machine counts as before it was heard of: one that somebody has registered is approved."""
+    return DISCOVERED if machine is None else APPROVED
+
+
 def public_entry(machine: Machine) -> dict[str, Any]:
-    """A machine as whoever has the token may see it: without its management controller and secrets."""
+    """A machine as whoever has a token may see it: without its management controller and secrets."""
     entry = machine.as_dict()
     entry.pop("bmc", None)
     cleaned: dict[str, Any] = _without_secrets(entry)
@@ -113,7 +282,24 @@ def public_entry(machine: Machine) -> dict[str, Any]:
 
 def _without_secrets(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _without_secrets(inner) for key, inner in value.items() if not _SECRET.search(str(key))}
+        return {key: _without_secrets(inner) for key, inner in value.items() if not _is_hidden(str(key))}
     if isinstance(value, list):
         return [_without_secrets(inner) for inner in value]
     return value
+
+
+def _is_hidden(key: str) -> bool:
+    return is_secret(key) or "credential" in key.lower()
+
+
+__all__ = [
+    "Content",
+    "EditedMeanwhileError",
+    "EntryRefusedError",
+    "LiveRegistry",
+    "RegistryError",
+    "RegistryLockedError",
+    "RegistryUnwritableError",
+    "initial_state",
+    "public_entry",
+]
