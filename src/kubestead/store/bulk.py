@@ -163,7 +163,7 @@ class Bulk:
             source = (
                 sa.func.json_array_elements(text)
                 .table_valued(sa.column("value"), with_ordinality="key", name="batch")
-                .render_derived()
+                .render_derived(name="batch")
             )
             for place, column in enumerate(columns):
                 kind: Any = (
@@ -195,7 +195,7 @@ class Bulk:
             )
             return sa.select(listed.c.value)
         text = sa.cast(sa.bindparam("macs", type_=sa.Text), postgresql.JSON)
-        return sa.select(sa.func.json_array_elements_text(text).scalar_table_valued("value"))
+        return sa.select(sa.func.json_array_elements_text(text, type_=sa.Text).column_valued("wanted"))
 
     def _select(self) -> sa.Select[Any]:
         pairs = (machine_features.c.feature, machine_features.c.status)
