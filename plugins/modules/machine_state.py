@@ -56,7 +56,7 @@ options:
     description: Why it failed.
     type: str
   features:
-    description: The status of features by name, such as V({kubernetes: ready}).
+    description: The status of features by name, such as V(ready) for C(kubernetes).
     type: dict
   action:
     description:
