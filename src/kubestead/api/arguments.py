@@ -109,10 +109,9 @@ def parse(arguments: Sequence[str] | None, program: str) -> argparse.Namespace:
 
 
 def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= 65535:
+    if not text.isascii() or not text.isdigit() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text} is no port, expected 0 (any free one) to 65535")
-    return port
+    return int(text)
 
 
 def _network(text: str) -> IPv4Network | IPv6Network:

@@ -217,4 +217,6 @@ class Connection(HttpToolsProtocol):
         ]
         lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
         self.transport.write(STATUS_LINE[status] + lines + b"\r\n" + body)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
         log.warning("refused a request: %s", detail, extra={"client": self.client and self.client[0]})

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from .errors import problem
 from .settings import Networks, within
 
+_ROUNDING = 1e-6  # of sums of intervals
 _MOST_CLIENTS = 10_000  # whose buckets are kept before those that are full again are forgotten
 
 
@@ -29,7 +30,7 @@ class Buckets:
     def take(self, client: str, now: float) -> bool:
         """Take one token; False if there is none."""
         full_at = max(self._full_at.get(client, 0.0), now)
-        if full_at - now > self._depth - self._interval:
+        if full_at - now > self._depth - self._interval + _ROUNDING:
             return False
         if len(self._full_at) >= _MOST_CLIENTS and client not in self._full_at:
             self._forget(now)

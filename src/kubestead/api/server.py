@@ -26,7 +26,7 @@ from .arguments import parse, settings_of
 from .auth import TokenFileError
 from .boot import BootApp, facts_of
 from .boot_files import BootFiles
-from .connection import Connection
+from .connection import Connection, Patience
 from .limits import BehindProxy, Seats
 from .listener import Factory, Listener
 from .logs import set_up_logs
@@ -111,22 +111,24 @@ class StateServer(uvicorn.Server):
         """Start the application, then listen, then say that we are ready."""
         await super().startup([])
         port, boot_port = self._ports
+        patience = self._settings.client_seconds
         seats = Seats(
             self._settings.connections, self._settings.connections_per_client, self._settings.trusted_proxies
         )
         if self._tls is None:
-            self._listeners = [Listener(port, seats, self._connections(self.config))]
+            self._listeners = [Listener(port, seats, self._connections(self.config), patience=patience)]
         else:
             make_plain = getattr(application, "create_plain_app", only_tls)
             plain = self._connections(_config(make_plain(self._app)))
             secure = self._connections(self.config)
-            self._listeners = [Listener(port, seats, plain, secure=secure, tls=self._tls)]
+            self._listeners = [Listener(port, seats, plain, secure=secure, tls=self._tls, patience=patience)]
             self._tls.tell()
             self._in_background(self._look_at_certificate(self._tls))
         self._say_where(port, "the State API listens", "https" if self._tls else "http")
         if boot_port is not None and self._settings.boot_dir is not None:
             boot = RequestLog(BootApp(BootFiles(self._settings.boot_dir), facts_of(self._app)))
-            self._listeners.append(Listener(boot_port, seats, self._connections(_config(boot))))
+            connections = self._connections(_config(boot))
+            self._listeners.append(Listener(boot_port, seats, connections, patience=patience))
             self._say_where(boot_port, f"boot files of {self._settings.boot_dir} are served", "http")
         if threading.current_thread() is threading.main_thread():
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.reload)
@@ -169,10 +171,17 @@ class StateServer(uvicorn.Server):
         await super().shutdown([])
 
     def _connections(self, config: uvicorn.Config) -> Factory:
-        config.load() if not config.loaded else None
-        make = partial(Connection, config, self.server_state, self.lifespan.state)
-        limit = self._settings.header_limit
-        return lambda leave: make(header_limit=limit, on_lost=leave)
+        if not config.loaded:
+            config.load()
+        make = partial(
+            Connection,
+            config,
+            self.server_state,
+            self.lifespan.state,
+            patience=Patience(headers=self._settings.client_seconds),
+            header_limit=self._settings.header_limit,
+        )
+        return lambda leave: make(on_lost=leave)
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(asyncio.create_task(work))

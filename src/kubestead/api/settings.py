@@ -17,6 +17,7 @@ DEFAULT_RATE = 200  # requests a second from one address; twice as many in a bur
 VALUE_LIMIT = 256 * 1024
 BODY_LIMIT = 2 * VALUE_LIMIT  # room for the largest value written with escapes and white space
 HEADER_LIMIT = 32 * 1024  # request line and headers together
+CLIENT_SECONDS = 10.0  # for a first byte, for a TLS handshake, for a request's headers
 CONNECTION_LIMIT = 4096
 CONNECTIONS_PER_CLIENT = 1024  # a proxy, or one address with many dashboards behind it
 
@@ -39,6 +40,7 @@ class Settings:
     body_limit: int = BODY_LIMIT
     header_limit: int = HEADER_LIMIT
     rate: int = DEFAULT_RATE
+    client_seconds: float = CLIENT_SECONDS
     connections: int = CONNECTION_LIMIT
     connections_per_client: int = CONNECTIONS_PER_CLIENT
     plain_reads: Networks = ()
@@ -81,5 +83,5 @@ def within(networks: Networks, address: str | None) -> bool:
     except ValueError:
         return False
     # A socket for both families names IPv4 clients as ::ffff:10.0.0.1.
-    mapped = getattr(found, "ipv4_mapped", None)
-    return any(mapped in network or found in network for network in networks)
+    address_within = getattr(found, "ipv4_mapped", None) or found
+    return any(address_within in network for network in networks)
