@@ -20,8 +20,7 @@ from starlette.types import ASGIApp
 from kubestead.exit_codes import ExitCode
 from kubestead.store import StoreError
 
-from . import app as application
-from .app import create_app
+from .app import create_app, create_plain_app
 from .arguments import parse, settings_of
 from .auth import TokenFileError
 from .boot import BootApp, facts_of
@@ -31,7 +30,6 @@ from .limits import BehindProxy, Seats
 from .listener import Factory, Listener
 from .logs import set_up_logs
 from .middleware import RequestLog
-from .plain import only_tls
 from .settings import Settings, SettingsError
 from .tls import Tls
 from .watchdog import Watchdog, interval, notify, notify_reloading
@@ -118,8 +116,7 @@ class StateServer(uvicorn.Server):
         if self._tls is None:
             self._listeners = [Listener(port, seats, self._connections(self.config), patience=patience)]
         else:
-            make_plain = getattr(application, "create_plain_app", only_tls)
-            plain = self._connections(_config(make_plain(self._app)))
+            plain = self._connections(_config(create_plain_app(self._app)))
             secure = self._connections(self.config)
             self._listeners = [Listener(port, seats, plain, secure=secure, tls=self._tls, patience=patience)]
             self._tls.tell()
