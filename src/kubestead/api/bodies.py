@@ -256,6 +256,14 @@ class TokenView(BaseModel):
     last_used_at: Moment | None
 
 
+class Identity(BaseModel):
+    """What the token that was sent opens."""
+
+    name: str
+    scope: Literal["operator", "read", "machine"]
+    mac: str | None
+
+
 class TokenMade(TokenView):
     """A new token with its secret, which is shown this once and kept nowhere."""
 

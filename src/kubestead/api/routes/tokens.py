@@ -9,8 +9,8 @@ from typing import Annotated
 from fastapi import Path, Request
 
 from kubestead.api.access import Section, caller_of
-from kubestead.api.auth import Doorkeeper
-from kubestead.api.bodies import TokenBody, TokenMade, TokenView
+from kubestead.api.auth import MACHINE, READ, Doorkeeper
+from kubestead.api.bodies import Identity, TokenBody, TokenMade, TokenView
 from kubestead.api.views import token_view
 
 from .common import Json, store_of, stream_of
@@ -18,6 +18,13 @@ from .common import Json, store_of, stream_of
 section = Section("Tokens")
 
 IdInPath = Annotated[int, Path(ge=1, le=2**53, description="the token's number, not its secret")]
+
+
+@section.route("GET", "/api/whoami", allow={READ, MACHINE}, gives=Identity)
+async def whoami(request: Request) -> Json:
+    """Tell what the token of this request opens."""
+    caller = caller_of(request)
+    return Json({"name": caller.name, "scope": caller.scope, "mac": caller.mac})
 
 
 @section.route("GET", "/api/tokens", allow=(), gives=list[TokenView], refuses=[503])
