@@ -4,24 +4,22 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
-import select
-import signal
+import re
+import stat
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 
-from kubestead.cli import views
-from tests.unit.api_sample import CP, WORKER, Files, Running, free_port, running
+from kubestead.cli import durations, session, views
+from kubestead.cli.session import Session
+from tests.unit.api_sample import CP, REGISTRY, WORKER, Files, Running, free_port, running
+from tests.unit.cli_sample import COMMAND, kubestead
 
-COMMAND = [sys.executable, "-c", "from kubestead.cli import main; main()"]
+NEW, STRANGER = "52:54:00:77:00:31", "52:54:00:77:00:99"
 
 
 @pytest.fixture(scope="module")
@@ -30,175 +28,361 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
 
 
 @pytest.fixture(scope="module")
-def api(files: Files) -> Iterator[Running]:
+def running_api(files: Files) -> Iterator[Running]:
     with running(files) as program:
-        program.client().report_state(
-            CP, "failed", phase="prepare", progress=40, error="no space [left] on /var"
+        client = program.client()
+        client.report_state(CP, "provisioning", phase="prepare", progress=40, message="\x1b[31mpackages [b]")
+        client.report_state(
+            CP, "failed", phase="prepare", progress=40, error="no space [left] on /var\n\x9bend"
         )
+        client.report_state(STRANGER, "discovered")
         yield program
 
 
 @pytest.fixture
-def environment(api: Running, files: Files) -> dict[str, str]:
-    return {
-        **os.environ,
-        "KUBESTEAD_API_URL": api.url,
-        "KUBESTEAD_API_TOKEN_FILE": str(files.token),
-        "COLUMNS": "200",
-        "NO_COLOR": "1",
-    }
+def api(running_api: Running, files: Files, monkeypatch: pytest.MonkeyPatch) -> Running:
+    """The API, and an environment that names it."""
+    files.registry.write_text(json.dumps(REGISTRY))
+    monkeypatch.setenv("KUBESTEAD_API_URL", running_api.url)
+    monkeypatch.setenv("KUBESTEAD_API_TOKEN_FILE", str(files.token))
+    return running_api
 
 
-def kubestead(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command."""
-    return subprocess.run(
-        [*COMMAND, *arguments], env=environment, capture_output=True, text=True, check=False
-    )
-
-
-def test_machines_are_listed(environment: dict[str, str]) -> None:
-    done = kubestead(environment, "machines", "list")
-    assert done.returncode == 0
-    heading, first, second = done.stdout.splitlines()
+def test_machines_are_listed(api: Running) -> None:
+    done = kubestead("machines", "list")
+    assert done.code == 0
+    heading, first, second, third = done.out.splitlines()
     assert heading.split()[:3] == ["Hostname", "Role", "State"]
     assert first.split()[:5] == ["cp-1", "control-plane", "failed", "prepare", "40"]
-    assert first.rstrip().endswith("no space [left] on /var")
+    assert first.endswith("no space [left] on /var ␛end".replace("␛", "\N{REPLACEMENT CHARACTER}"))
     assert second.split()[:4] == ["worker-1", "worker", "not", "reported"]
+    assert third.split()[:3] == ["-", "-", "discovered"]
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", done.out), "nothing that a terminal would obey"
 
 
-@pytest.mark.parametrize("arguments", [["machines", "list"], ["machines", "status"], ["monitor", "--once"]])
-def test_json_is_what_the_api_says(environment: dict[str, str], api: Running, arguments: list[str]) -> None:
-    assert json.loads(kubestead(environment, *arguments, "--json").stdout) == api.client().states()
+@pytest.mark.parametrize("words", [("machines", "list"), ("machines", "status"), ("monitor", "--once")])
+def test_json_is_what_the_api_says(api: Running, words: tuple[str, ...]) -> None:
+    done = kubestead(*words, "--json")
+    assert done.json == api.client().machines()
+    assert not re.search("[\x7f-\x9f]", done.out)
 
 
-@pytest.mark.parametrize("name", [CP, "52-54-00-77-00-11", "cp-1", "CP-1"])
-def test_one_machine_by_any_name(environment: dict[str, str], name: str) -> None:
-    done = kubestead(environment, "machines", "status", name)
-    assert done.returncode == 0
-    assert "cp-1" in done.stdout
-    assert "worker-1" not in done.stdout
-    assert "no space [left] on /var" in done.stdout
-    assert list(json.loads(kubestead(environment, "machines", "status", name, "--json").stdout)) == [CP]
+@pytest.mark.parametrize("name", [CP, "52-54-00-77-00-11", "5254.0077.0011", "cp-1", "CP-1"])
+def test_one_machine_by_any_name(api: Running, name: str) -> None:
+    done = kubestead("machines", "status", name)
+    assert done.code == 0
+    facts = dict(
+        line.split(None, 1) for line in done.out.split("\n\n")[0].splitlines() if " " in line.strip()
+    )
+    assert facts["hostname"] == "cp-1"
+    assert facts["state"].startswith("failed since ")
+    assert facts["error"] == "no space [left] on /var"
+    assert "provisioning → failed" in done.out
+    assert "worker-1" not in done.out
+    assert list(kubestead("machines", "status", name, "--json").json) == [CP]
 
 
-@pytest.mark.parametrize("name", ["nobody", "52:54:00:00:00:99"])
-def test_a_machine_that_is_not_there(environment: dict[str, str], name: str) -> None:
-    done = kubestead(environment, "machines", "status", name)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert f"there is no machine {name} (known: cp-1, worker-1)" in done.stderr
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("nobody", "There are: cp-1, worker-1."),
+        ("cp1", "Did you mean cp-1?"),
+        ("worker", "Did you mean worker-1?"),
+        ("52:54:00:77:00:12", f"{CP}"),
+    ],
+)
+def test_a_machine_that_is_not_there(api: Running, name: str, hint: str) -> None:
+    done = kubestead("machines", "status", name)
+    assert (done.code, done.out) == (1, "")
+    assert f"there is no machine {name}" in done.err
+    assert hint in done.err
+    done = kubestead("machines", "status", name, "--json")
+    assert (done.out, done.problem["exit_code"], hint in done.problem["advice"]) == ("", 1, True)
 
 
-def test_status_sums_up(environment: dict[str, str], api: Running) -> None:
-    done = kubestead(environment, "status")
-    assert done.returncode == 0
-    assert f"at {api.url}: ok, registry ok" in done.stdout
-    assert "2 machines  1 failed  1 not reported" in done.stdout
-    assert "no space [left] on /var" in done.stdout
-    found = json.loads(kubestead(environment, "status", "--json").stdout)
-    assert found["states"] == {"failed": 1, "not reported": 1}
+def test_status_sums_up(api: Running, files: Files) -> None:
+    done = kubestead("status")
+    assert done.code == 0
+    assert f"at {api.url}: ok, sqlite\nregistry {files.registry}: ok\n" in done.out
+    assert "3 machines  1 discovered  1 failed  1 not reported" in done.out
+    assert "no space [left] on /var" in done.out
+    found = kubestead("status", "--json").json
+    assert found["states"] == {"discovered": 1, "failed": 1, "not reported": 1}
     assert list(found["failed"]) == [CP]
-    assert found["api"]["url"] == api.url
+    assert (found["api"]["url"], found["registry"]["condition"]) == (api.url, "ok")
 
 
-def test_options_win_over_the_environment(environment: dict[str, str], api: Running, files: Files) -> None:
-    astray = {
-        **environment,
-        "KUBESTEAD_API_URL": "http://127.0.0.1:1",
-        "KUBESTEAD_API_TOKEN_FILE": "/nowhere",
+def test_status_tells_what_is_wrong_with_the_registry(api: Running, files: Files) -> None:
+    files.registry.write_text('{"52:54:00:77:00:11": {"hostname": "cp_1"}}')
+    done = kubestead("status")
+    assert "invalid (the last valid one is in force)" in done.out
+    assert 'hostname is "cp_1"' in done.out
+    server = kubestead("status", "--server")
+    assert "✘ registry" in server.out
+    assert "✔ State API" in server.out
+    checks = {
+        check["name"]: check["ok"] for check in kubestead("status", "--server", "--json").json["server"]
     }
-    options = ["--api-url", api.url, "--token-file", str(files.token)]
-    assert kubestead(astray, "machines", "list", *options).returncode == 0
+    assert (checks["State API"], checks["registry"], checks["store"]) == (True, False, True)
+    refused = kubestead("machines", "add", NEW, "new-1", "worker", "amd64")
+    assert (refused.code, "mend it first" in refused.err, 'hostname is "cp_1"' in refused.err) == (
+        1,
+        True,
+        True,
+    )
 
 
-def test_an_api_that_is_down(environment: dict[str, str]) -> None:
+def test_the_registry_behind_the_api_is_edited(api: Running, files: Files) -> None:
+    words = ("52-54-00-77-00-31", "new-1", "worker", "x86_64", "gpu", "--ip", "10.77.0.31")
+    assert kubestead("machines", "add", *words).out == f"new-1 ({NEW}): added\n"
+    assert kubestead("machines", "add", *words).out == f"new-1 ({NEW}): unchanged\n"
+    assert json.loads(files.registry.read_text()) == {
+        **REGISTRY,
+        NEW: {
+            "hostname": "new-1",
+            "role": "worker",
+            "architecture": "x86_64",
+            "features": ["gpu"],
+            "ip": "10.77.0.31",
+        },
+    }
+    assert kubestead("machines", "config", "new-1").json["architecture"] == "amd64"
+    refused = kubestead("machines", "add", NEW, "new-2", "worker", "amd64")
+    assert (refused.code, "is in the registry already, as new-1" in refused.err) == (1, True)
+    wrong = kubestead("machines", "add", NEW, "cp-1", "wrker", "amd64", "--replace")
+    assert (wrong.code, 'role is "wrker"' in wrong.err, f"{CP} has the same" in wrong.err) == (2, True, True)
+    assert kubestead("machines", "remove", "new-1", "--json").json["removed"][NEW]["hostname"] == "new-1"
+    assert json.loads(files.registry.read_text()) == REGISTRY
+    assert kubestead("machines", "remove", "new-1").code == 1
+    told = [event["message"] for event in kubestead("events", "--json").json if event["kind"] == "registry"]
+    assert told[-2:] == ["added new-1", "removed new-1"]
+
+
+def test_entries_are_imported_and_exported_through_the_api(
+    api: Running, files: Files, tmp_path: Path
+) -> None:
+    table = tmp_path / "more.csv"
+    table.write_text(
+        f"mac,hostname,role,architecture\n{NEW},new-1,worker,amd64\n{WORKER},worker-1,compute,arm64\n"
+    )
+    done = kubestead("machines", "import", table, "--json")
+    assert done.json == {
+        "added": [NEW],
+        "changed": [WORKER],
+        "unchanged": [],
+        "removed": [],
+        "dry_run": False,
+    }
+    assert list(json.loads(kubestead("machines", "export").out)) == [CP, WORKER, NEW]
+    table.write_text(f"mac,hostname,role,architecture\n{STRANGER},new-1,worker,amd64\n")
+    assert kubestead("machines", "import", table).code == 2
+    assert list(json.loads(files.registry.read_text())) == [CP, WORKER, NEW]
+
+
+def test_what_machines_are_told(api: Running) -> None:
+    assert kubestead("machines", "approve", STRANGER).out == f"{STRANGER} ({STRANGER}): approved (approved)\n"
+    assert kubestead("machines", "lock", "worker-1").out == f"worker-1 ({WORKER}): locked (not reported)\n"
+    refused = kubestead("machines", "reinstall", "worker-1", "--yes")
+    assert (refused.code, "unlock it first" in refused.err) == (1, True)
+    assert kubestead("machines", "unlock", "worker-1").code == 0
+    done = kubestead("machines", "reinstall", "WORKER-1", "--yes", "--json")
+    assert (done.json[WORKER]["state"], done.json[WORKER]["install"]["attempts"]) == ("install_pending", 0)
+    both = kubestead("machines", "retire", STRANGER, "worker-1", "--json")
+    assert [view["state"] for view in both.json.values()] == ["retired", "retired"]
+    refused = kubestead("machines", "reinstall", "worker-1", "--yes", "--json")
+    assert (refused.code, refused.json, "only to approved" in refused.problem["error"]) == (1, {}, True)
+    some = kubestead("machines", "retire", "worker-1", "nobody")
+    assert (some.code, "there is no machine nobody" in some.err) == (1, True)
+
+
+def test_a_reinstall_is_asked_for_by_name_and_confirmed(api: Running) -> None:
+    done = kubestead("machines", "reinstall", CP, "--yes")
+    assert (done.code, "kubestead machines reinstall cp-1" in done.err) == (2, True)
+    done = kubestead("machines", "reinstall", "cp-1")
+    assert (done.code, "--yes" in done.err) == (2, True)
+    assert api.client().machine(CP)["state"] == "failed"
+
+
+def test_events_are_shown_newest_last(api: Running) -> None:
+    done = kubestead("events", "cp-1", "-n", "2")
+    first, last = done.out.splitlines()
+    assert "provisioning" in first
+    assert "provisioning → failed  prepare  40 %  no space [left] on /var" in last
+    assert done.out == kubestead("machines", "events", "cp-1", "-n", "2").out
+    assert [event["mac"] for event in kubestead("events", "cp-1", "--json").json] == [CP, CP]
+
+
+def test_tokens_are_made_used_and_revoked(api: Running, tmp_path: Path) -> None:
+    done = kubestead("token", "create", "laptop", "--scope", "read", "--expires", "30d")
+    assert re.fullmatch(r"ksr_[-\w]{43}\n", done.out), "standard output holds the token and nothing else"
+    assert "scope read" in done.err
+    reader = tmp_path / "reader"
+    reader.write_text(done.out)
+    assert kubestead("machines", "list", "--token-file", reader).code == 0
+    refused = kubestead("machines", "approve", CP, "--token-file", reader)
+    assert (refused.code, "403" in refused.err, "operator" in refused.err) == (1, True, True)
+    for words in (("remove", "cp-1"), ("export",), ("lock", "cp-1")):
+        assert kubestead("machines", *words, "--token-file", reader).code == 1
+
+    file = tmp_path / "machine.token"
+    done = kubestead("token", "create", "m", "--scope", "machine", "--mac", "cp-1", "-o", file, "--json")
+    assert (done.json["mac"], done.json["file"], "token" in done.json) == (CP, str(file), False)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert file.read_text().startswith("ksm_")
+    assert kubestead("token", "create", "m", "--scope", "read", "-o", file).code == 1
+
+    assert "laptop  read" in kubestead("token", "list").out
+    assert kubestead("token", "revoke", "laptop").code == 0
+    assert kubestead("token", "revoke", "laptop").code == 1
+    refused = kubestead("machines", "list", "--token-file", reader)
+    assert (refused.code, "401" in refused.err, str(reader) in refused.err) == (1, True, True)
+    assert done.json["id"] in [token["id"] for token in kubestead("token", "list", "--json").json]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--scope", "machine"),
+        ("--scope", "read", "--mac", CP),
+        ("--scope", "read", "--expires", "soon"),
+        ("--scope", "root"),
+        (),
+    ],
+)
+def test_tokens_that_make_no_sense(api: Running, words: tuple[str, ...]) -> None:
+    assert kubestead("token", "create", "senseless", *words).code == 2
+    assert "senseless" not in [token["name"] for token in api.client().tokens()]
+
+
+def test_claims_are_shown_and_passed_on_by_force(api: Running) -> None:
+    api.client().take_claim("lab", "cp-1")
+    assert "lab   cp-1    claimed  1" in kubestead("claims", "list").out
+    asked = kubestead("claims", "force", "lab", "worker-1")
+    assert (asked.code, api.client().claim("lab")["holder"]) == (2, "cp-1")
+    done = kubestead("claims", "force", "lab", "worker-1", "--yes", "--json")
+    assert (done.json["holder"], done.json["epoch"]) == ("worker-1", 2)
+    assert kubestead("claims", "show", "lab", "--json").json == api.client().claim("lab")
+    assert "holder       worker-1" in kubestead("claims", "show", "lab").out
+    assert kubestead("claims", "show", "nothing").code == 1
+
+
+def test_options_win_over_the_environment(
+    api: Running, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBESTEAD_API_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("KUBESTEAD_API_TOKEN_FILE", "/nowhere")
+    assert kubestead("machines", "list", "--api-url", api.url, "--token-file", files.token).code == 0
+
+
+def test_an_api_that_is_down(api: Running) -> None:
     url = f"http://127.0.0.1:{free_port()}"
-    done = kubestead(environment, "status", "--api-url", url)
-    assert (done.returncode, done.stdout) == (3, "")
-    assert url in done.stderr
-    assert "systemctl status machine-state-api" in done.stderr
-    assert "Traceback" not in done.stderr
+    done = kubestead("status", "--api-url", url)
+    assert (done.code, done.out) == (3, "")
+    assert url in done.err
+    assert "systemctl status machine-state-api" in done.err
+    assert kubestead("status", "--api-url", url, "--json").problem["exit_code"] == 3
 
 
-def test_a_wrong_token(environment: dict[str, str], tmp_path: Path) -> None:
+def test_a_wrong_token(api: Running, tmp_path: Path) -> None:
     wrong = tmp_path / "token"
     wrong.write_text("another-token-altogether\n")
-    done = kubestead(environment, "machines", "list", "--token-file", str(wrong))
-    assert done.returncode == 1
-    assert "401" in done.stderr
-    assert str(wrong) in done.stderr
-    assert "another-token" not in done.stderr
+    done = kubestead("machines", "list", "--token-file", wrong)
+    assert done.code == 1
+    assert "401" in done.err
+    assert str(wrong) in done.err
+    assert "another-token" not in done.err
 
 
-def test_what_is_missing_or_wrong(environment: dict[str, str]) -> None:
-    done = kubestead(environment, "status", "--token-file", "/nowhere/token")
-    assert (done.returncode, "/nowhere/token" in done.stderr) == (3, True)
-    assert kubestead(environment, "status", "--api-url", "nonsense").returncode == 3
-    assert kubestead(environment, "machines", "lits").returncode == 2
-    assert kubestead(environment, "monitor", "--json").returncode == 2
-    assert kubestead(environment, "api", "--port", "x").returncode == 2
+def test_what_is_missing_or_wrong(api: Running, tmp_path: Path) -> None:
+    done = kubestead("status", "--token-file", "/nowhere/token")
+    assert (done.code, "/nowhere/token" in done.err) == (3, True)
+    assert kubestead("status", "--api-url", "nonsense").code == 3
+    assert kubestead("status", "--api-url", "https://127.0.0.1:1", "--ca-file", "/nowhere").code == 3
+    assert kubestead("machines", "lits").code == 2
+    assert kubestead("machines").code == 2
+    assert kubestead("monitor", "--json").code == 2
+    assert kubestead("monitor").code == 2
 
 
-def test_a_reader_that_has_seen_enough(environment: dict[str, str]) -> None:
-    command = " ".join(["set -o pipefail;", sys.executable, "-c", "'from kubestead.cli import main; main()'"])
-    script = f"{command} machines list | true"
-    done = subprocess.run(
-        ["bash", "-c", script], env=environment, capture_output=True, text=True, check=False
+def test_this_hosts_own_token_goes_to_this_host_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    token, authority = tmp_path / "token", tmp_path / "ca.crt"
+    monkeypatch.setattr(session, "HOST_TOKEN", token)
+    monkeypatch.setattr(session, "HOST_CA", authority)
+    assert Session().url == "http://127.0.0.1:8080"
+    authority.touch()
+    found = Session()
+    assert (found.url, found.token_file, found.ca_file) == (
+        "https://127.0.0.1:8080",
+        str(token),
+        str(authority),
     )
+    elsewhere = Session("https://10.0.0.10:8080")
+    assert (elsewhere.token_file, elsewhere.ca_file) == ("", None)
+    done = kubestead("status", "--api-url", "https://10.0.0.10:8080")
+    assert (done.code, "no file with a token" in done.err) == (3, True)
+
+
+def test_a_reader_that_has_seen_enough(api: Running) -> None:
+    command = " ".join(["set -o pipefail;", sys.executable, "-c", f"'{COMMAND[2]}'", "machines list | true"])
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stderr
 
 
-def test_the_monitor_refreshes_until_it_is_interrupted(environment: dict[str, str], api: Running) -> None:
-    terminal, inside = pty.openpty()
-    process = subprocess.Popen(
-        [*COMMAND, "monitor", "--interval", "0.2"],
-        env={**environment, "TERM": "xterm"},
-        stdin=inside,
-        stdout=inside,
-        stderr=inside,
-    )
-    os.close(inside)
-    seen = ""
-
-    def wait_for(text: str) -> None:
-        nonlocal seen
-        deadline = time.monotonic() + 20
-        while text not in seen:
-            assert time.monotonic() < deadline, seen
-            if select.select([terminal], [], [], 0.2)[0]:
-                seen += os.read(terminal, 65536).decode(errors="replace")
-
-    try:
-        wait_for("worker-1")
-        api.client().report_state(WORKER, "ready", message="came up meanwhile")
-        wait_for("came up meanwhile")
-        process.send_signal(signal.SIGINT)
-        # Read on, or the program could not write its last words.
-        deadline = time.monotonic() + 20
-        with suppress(OSError):  # the terminal is gone when the program is
-            while process.poll() is None and time.monotonic() < deadline:
-                if select.select([terminal], [], [], 0.1)[0]:
-                    os.read(terminal, 65536)
-        assert process.wait(5) == 130
-    finally:
-        if process.poll() is None:
-            process.kill()
-        os.close(terminal)
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("machines status c", ["cp-1"]),
+        ("machines status 52", [CP, WORKER, STRANGER]),
+        ("machines add m h control", ["control-plane"]),
+        (
+            "machines add m h worker amd64 gpu ",
+            ["compute", "inference", "kubernetes", "monitoring", "nfs", "storage"],
+        ),
+        ("machines re", ["reinstall", "remove", "retire"]),
+        ("machines add --os debian", ["debian-12", "debian-13"]),
+    ],
+)
+def test_words_are_completed(
+    api: Running, words: str, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = ["kubestead", *words.split(" ")]
+    monkeypatch.setenv("_KUBESTEAD_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "\n".join(line))
+    monkeypatch.setenv("COMP_CWORD", str(len(line) - 1))
+    done = kubestead()
+    assert (done.code, sorted(done.out.split())) == (0, sorted(expected))
 
 
 def test_ages_are_said_as_a_person_would() -> None:
     now = datetime(2026, 1, 2, tzinfo=timezone.utc)
     for seconds, words in (
+        (-3, "0 s ago"),
         (0.4, "0 s ago"),
         (59, "59 s ago"),
         (61, "1 min ago"),
         (7300, "2 h ago"),
         (90000, "1 d ago"),
     ):
-        assert views.age((now - timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z"), now) == words
+        moment = (now - timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
+        assert views.age(moment, now) == words
     assert views.age(None) == "never"
 
 
-def test_help_is_quick_and_light() -> None:
-    slow = "fastapi, sqlalchemy, uvicorn, alembic, pydantic"
+def test_lengths_of_time_are_read() -> None:
+    assert [durations.seconds(text) for text in ("90s", "15m", "15min", "12H", " 30d", "2w")] == [
+        90,
+        900,
+        900,
+        43200,
+        2592000,
+        1209600,
+    ]
+    for text in ("", "0d", "30", "d", "-1d", "1.5h", "1y", "1d1h", "\u0661d"):
+        with pytest.raises(ValueError, match="is no length of time"):
+            durations.seconds(text)
+
+
+def test_help_is_light() -> None:
+    slow = "fastapi, sqlalchemy, uvicorn, alembic, psycopg, cryptography, yaml"
     check = f"import kubestead.cli.app, sys; print([n for n in '{slow}'.split(', ') if n in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", check], text=True).strip() == "[]"

@@ -1,101 +1,124 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What machines look like in a terminal."""
+"""How machines are told to a person: states in colour, ages in words, how many are in which state."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
-from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from kubestead.model.lifecycle import STATES
+from kubestead.model.machine import Machine
 
-States = Mapping[str, Mapping[str, Any]]
+from .output import one_line
+
+View = Mapping[str, Any]
+"""One machine as the State API shows it."""
 
 SILENT = "not reported"
-_COLOURS = {"ready": "green", "failed": "bold red", "retired": "dim", SILENT: "dim"}
+_STYLES = {"ready": "green", "failed": "bold red", "retired": "dim", SILENT: "dim"}
+_OTHER_STYLE = "yellow"
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
-def machine_table(states: States, now: datetime | None = None) -> Table:
-    """All machines, a line each."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("Hostname", "Role", "State", "Phase"):
-        table.add_column(heading, no_wrap=True)
-    table.add_column("%", justify="right")
-    table.add_column("Reported", justify="right", no_wrap=True)
-    table.add_column("MAC", no_wrap=True)
-    table.add_column("Message", ratio=1)
-    for mac, machine in states.items():
-        progress = machine["progress"]
-        table.add_row(
-            machine["hostname"] or "-",
-            machine["role"] or "-",
-            _state(machine),
-            machine["phase"] or "",
-            "" if progress is None else str(progress),
-            age(machine["updated_at"], now),
-            mac,
-            Text(machine["message"] or ""),
-        )
-    return table
+def view_of(machine: Machine) -> dict[str, Any]:
+    """A machine of a registry file in the shape of the State API, which alone knows the rest."""
+    return {
+        "mac": machine.mac,
+        "hostname": machine.hostname,
+        "role": machine.role,
+        "architecture": machine.architecture,
+        "os": machine.os,
+        "cluster": machine.cluster,
+        "ip": machine.ip,
+        "address": None,
+        "registered": True,
+        "features": list(machine.features),
+        "feature_status": {},
+        "state": None,
+        "phase": None,
+        "progress": None,
+        "message": None,
+        "error": None,
+        "locked": machine.locked,
+        "since": None,
+        "updated_at": None,
+        "deadline_at": None,
+        "version": 0,
+        "install": {"desired_id": None, "completed_id": None, "attempts": 0},
+    }
 
 
-def one_machine(mac: str, machine: Mapping[str, Any], now: datetime | None = None) -> Table:
-    """One machine, a line for each thing that is known of it."""
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(ratio=1)
-    table.add_row("hostname", machine["hostname"] or "- (not in the registry)")
-    table.add_row("MAC", mac)
-    table.add_row("role", machine["role"] or "-")
-    table.add_row("state", _state(machine))
-    table.add_row("phase", machine["phase"] or "-")
-    table.add_row("progress", "-" if machine["progress"] is None else f"{machine['progress']} %")
-    table.add_row("message", Text(machine["message"] or "-"))
-    table.add_row("reported", f"{machine['updated_at'] or ''} ({age(machine['updated_at'], now)})".strip())
-    for feature, status in machine["features"].items():
-        table.add_row(f"feature {feature}", Text(status))
-    return table
+def called(view: View) -> str:
+    """What a machine is called in a sentence: its host name, or its MAC where it has none."""
+    return one_line(view["hostname"] or view["mac"])
 
 
-def summary(states: States) -> Text:
-    """How many machines are in which state, on one line."""
-    counted = counts(states)
-    text = Text(f"{len(states)} machine{'' if len(states) == 1 else 's'}", style="bold")
-    for state, number in counted.items():
-        text.append("  ")
-        text.append(f"{number} {state}", style=_COLOURS.get(state, "yellow"))
-    return text
+def state_of(view: View) -> str:
+    """The state in a word."""
+    return str(view["state"] or SILENT)
 
 
-def counts(states: States) -> dict[str, int]:
+def state_text(state: str) -> Text:
+    """A state in its colour."""
+    return Text(one_line(state), style=style_of(state))
+
+
+def style_of(state: str) -> str:
+    """The colour of a state."""
+    return _STYLES.get(state, _OTHER_STYLE)
+
+
+def said(view: View) -> str:
+    """What a machine says, on one line: the message, but first what is wrong where something is."""
+    message, error = one_line(view["message"] or ""), one_line(view["error"] or "")
+    if message and error and error not in message:
+        return f"{error} ({message})"
+    return message if error in message else error
+
+
+def counts(views: Iterable[View]) -> dict[str, int]:
     """How many machines are in which state, in the order of the lifecycle."""
-    found = Counter(machine["state"] or SILENT for machine in states.values())
-    return {state: found[state] for state in (*STATES, SILENT) if found[state]}
+    found = Counter(state_of(view) for view in views)
+    known = [state for state in (*STATES, SILENT) if found[state]]
+    return {state: found[state] for state in [*known, *(found.keys() - set(known))]}
 
 
-def overview(states: States, head: RenderableType = "", now: datetime | None = None) -> RenderableType:
-    """The summary, and all machines below it."""
-    above = [head] if head else []
-    return Group(*above, summary(states), "", machine_table(states, now))
+def summary(views: Mapping[str, View]) -> Text:
+    """How many machines there are, and how many in which state, on one line."""
+    text = Text(f"{len(views)} machine{'' if len(views) == 1 else 's'}", style="bold")
+    for state, number in counts(views.values()).items():
+        text.append("  ")
+        text.append(f"{number} {one_line(state)}", style=style_of(state))
+    locked = sum(bool(view["locked"]) for view in views.values())
+    if locked:
+        text.append(f"  {locked} locked", style="dim")
+    return text
 
 
 def age(moment: str | None, now: datetime | None = None) -> str:
     """How long ago something was, as short as a person would say it."""
     if moment is None:
         return "never"
-    seconds = max(0.0, ((now or datetime.now(timezone.utc)) - datetime.fromisoformat(moment)).total_seconds())
+    return f"{duration(_since(moment, now))} ago"
+
+
+def until(moment: str, now: datetime | None = None) -> str:
+    """How long it is until something, or that it is over."""
+    seconds = -_since(moment, now)
+    return f"in {duration(seconds)}" if seconds > 0 else "past"
+
+
+def duration(seconds: float) -> str:
+    """A length of time in its largest unit."""
     for length, unit in ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min")):
         if seconds >= length:
-            return f"{int(seconds // length)} {unit} ago"
-    return f"{int(seconds)} s ago"
+            return f"{int(seconds // length)} {unit}"
+    return f"{max(0, int(seconds))} s"
 
 
-def _state(machine: Mapping[str, Any]) -> Text:
-    state = machine["state"] or SILENT
-    return Text(state, style=_COLOURS.get(state, "yellow"))
+def _since(moment: str, now: datetime | None) -> float:
+    return ((now or datetime.now(timezone.utc)) - datetime.fromisoformat(moment)).total_seconds()
