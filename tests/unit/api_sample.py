@@ -15,6 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fastapi.testclient import TestClient
+
+from kubestead.api.app import create_app
+from kubestead.api.settings import Settings
 from kubestead.model.state_api_client import StateApiClient
 
 BEARER = "a-token-that-is-long-enough"
@@ -52,11 +56,28 @@ class Files:
         files.registry.write_text(json.dumps(REGISTRY))
         return files
 
+    def settings(self, **more: Any) -> Settings:
+        """What the API in this process is told."""
+        return Settings(token_file=self.token, database=self.database, registry=self.registry, **more)
+
     def arguments(self, port: int) -> list[str]:
         """The command that starts the API."""
         command = [sys.executable, "-m", "kubestead.api", "--bind", "127.0.0.1", "--port", str(port)]
         command += ["--token-file", str(self.token), "--database", str(self.database)]
         return [*command, "--registry", str(self.registry)]
+
+
+def bearer(token: str) -> dict[str, str]:
+    """The header that shows a token."""
+    return {"Authorization": f"Bearer {token}"}
+
+
+@contextmanager
+def serving(files: Files, **settings: Any) -> Iterator[TestClient]:
+    """The application in this process, asked with the token of the token file."""
+    app = create_app(files.settings(**settings))
+    with TestClient(app, headers=bearer(BEARER), raise_server_exceptions=False) as client:
+        yield client
 
 
 @dataclass

@@ -5,26 +5,18 @@ from __future__ import annotations
 
 import json
 import logging
-import signal
 import sqlite3
-import stat
-import subprocess
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from kubestead.api.app import create_app
 from kubestead.api.auth import Token, TokenFileError
 from kubestead.api.settings import VALUE_LIMIT, Settings
-from kubestead.model.lifecycle import STATES
-from kubestead.model.state_api_client import StateApiClient, StateApiUnreachableError
-from tests.unit.api_sample import BEARER, CP, REGISTRY, WORKER, Files, free_port, running, until
+from tests.unit.api_sample import BEARER, CP, REGISTRY, WORKER, Files, serving
 
 STRANGER = "52:54:00:77:00:99"
 
@@ -32,15 +24,6 @@ STRANGER = "52:54:00:77:00:99"
 @pytest.fixture
 def files(tmp_path: Path) -> Files:
     return Files.make(tmp_path)
-
-
-@contextmanager
-def serving(files: Files) -> Iterator[TestClient]:
-    """The application in this process, asked with the token."""
-    settings = Settings(token_file=files.token, database=files.database, registry=files.registry)
-    headers = {"Authorization": f"Bearer {BEARER}"}
-    with TestClient(create_app(settings), headers=headers, raise_server_exceptions=False) as client:
-        yield client
 
 
 @pytest.fixture
@@ -68,7 +51,14 @@ def refusal(api: TestClient, path: str, body: Any) -> str:
 def test_health_needs_no_token(untouched: TestClient) -> None:
     answer = untouched.get("/healthz", headers={"Authorization": ""})
     assert answer.status_code == 200
-    assert answer.json() == {"status": "ok", "version": "0.1.0", "registry": "ok", "machines": 2}
+    assert answer.json() == {
+        "status": "ok",
+        "version": "0.1.0",
+        "registry": "ok",
+        "registry_problems": 0,
+        "machines": 2,
+        "store": "sqlite",
+    }
 
 
 @pytest.mark.parametrize(
@@ -87,7 +77,7 @@ def test_health_needs_no_token(untouched: TestClient) -> None:
 def test_every_path_needs_the_token(untouched: TestClient, method: str, path: str, header: str) -> None:
     answer = untouched.request(method, path, headers={b"Authorization": header.encode("latin-1")})
     assert answer.status_code == 401
-    assert answer.headers["WWW-Authenticate"] == "Bearer"
+    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
     assert "token" in answer.json()["detail"]
     assert BEARER not in answer.text
 
@@ -146,9 +136,38 @@ def test_a_state_is_seen_with_the_registry(api: TestClient) -> None:
     )
 
 
-@pytest.mark.parametrize("state", STATES)
-def test_every_state_of_the_lifecycle_is_taken(api: TestClient, state: str) -> None:
-    assert api.post("/api/state", json={"mac": CP, "state": state, "message": None}).status_code == 200
+def test_only_what_the_lifecycle_allows_is_taken(api: TestClient) -> None:
+    for state in ("install_pending", "installing", "installing", "installed", "provisioning", "ready"):
+        assert api.post("/api/state", json={"mac": CP, "state": state, "message": None}).status_code == 200
+    answer = api.post("/api/state", json={"mac": CP, "state": "discovered"})
+    assert answer.status_code == 409
+    assert answer.json()["detail"].startswith("a machine that is ready cannot go to discovered, only to ")
+    assert api.get("/api/states").json()[CP]["state"] == "ready"
+
+
+def test_a_new_machine_is_approved_if_it_is_registered(api: TestClient) -> None:
+    assert api.post("/api/state", json={"mac": CP, "state": "installed"}).status_code == 200
+    assert api.post("/api/state", json={"mac": STRANGER, "state": "installed"}).status_code == 409
+    assert STRANGER not in api.get("/api/states").json()
+
+
+@pytest.mark.parametrize("way", ["fast", "ordinary"])
+def test_both_ways_of_a_report_answer_the_same(
+    api: TestClient, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    if way == "ordinary":
+        monkeypatch.setattr("kubestead.api.reports.PATH", "/none")
+    body = {"mac": CP.upper(), "state": "provisioning", "features": {"gpu": "ready"}, "progress": 100}
+    answer = api.post("/api/state", json=body)
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"] == "application/json"
+    assert list(answer.json()) == ["mac", "state", "updated_at"]
+    assert answer.json()["updated_at"] == api.get("/api/states").json()[CP]["updated_at"]
+    answer = api.post("/api/state", json={"mac": CP, "state": "approved"})
+    assert (answer.status_code, set(answer.json())) == (409, {"detail"})
+    routes = api.get("/metrics").text
+    assert 'method="POST",route="/api/state",status="200"} 1.0' in routes
+    assert 'method="POST",route="/api/state",status="409"} 1.0' in routes
 
 
 @pytest.mark.parametrize(
@@ -273,23 +292,10 @@ def test_other_paths_methods_and_kinds(untouched: TestClient) -> None:
         assert "/docs" in answer.json()["detail"] or "application/json" in answer.json()["detail"]
 
 
-def test_the_paths_are_documented(untouched: TestClient) -> None:
-    paths = untouched.get("/openapi.json").json()["paths"]
-    assert set(paths) == {
-        "/healthz",
-        "/api/config/{mac}",
-        "/api/state",
-        "/api/data",
-        "/api/data/{mac}/{key}",
-        "/api/states",
-    }
-    assert untouched.get("/docs").status_code == 200
-
-
 def test_a_fault_is_told_without_a_traceback(
     api: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("kubestead.store.Store.states", lambda _store: 1 / 0)
+    monkeypatch.setattr("kubestead.store.Store.machines", lambda _store: 1 / 0)
     answer = api.get("/api/states", headers={"X-Correlation-ID": "run-7"})
     assert answer.status_code == 500
     assert answer.headers["X-Correlation-ID"] == "run-7"
@@ -298,19 +304,21 @@ def test_a_fault_is_told_without_a_traceback(
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_a_locked_database_is_told(api: TestClient, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_locked_database_is_told(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kubestead.store.database.BUSY_TIMEOUT_SECONDS", 0.1)
-    other = sqlite3.connect(files.database, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    # Connections that are open already wait as long as they were told at first.
-    cast("FastAPI", api.app).state.store.close()
-    answer = api.post("/api/state", json={"mac": CP, "state": "ready"})
-    assert answer.status_code == 503
-    assert "database is locked" in answer.json()["detail"]
-    assert answer.headers["Retry-After"] == "5"
-    other.execute("ROLLBACK")
-    other.close()
-    assert api.post("/api/state", json={"mac": CP, "state": "ready"}).status_code == 200
+    with serving(files) as api:
+        assert api.post("/api/state", json={"mac": CP, "state": "provisioning"}).status_code == 200
+        other = sqlite3.connect(files.database, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        answer = api.post("/api/state", json={"mac": CP, "state": "ready"})
+        assert answer.status_code == 503
+        assert "database is locked" in answer.json()["detail"]
+        assert answer.headers["Retry-After"] == "5"
+        # Whoever only reads goes on.
+        assert api.get("/api/states").json()[CP]["state"] == "provisioning"
+        other.execute("ROLLBACK")
+        other.close()
+        assert api.post("/api/state", json={"mac": CP, "state": "ready"}).status_code == 200
 
 
 def test_a_valid_edit_of_the_registry_takes_effect(api: TestClient, files: Files) -> None:
@@ -327,12 +335,11 @@ def test_an_invalid_edit_changes_nothing_and_is_logged(
 ) -> None:
     files.registry.write_text(edit)
     assert api.get(f"/api/config/{CP}").json()["hostname"] == "cp-1"
-    assert api.get("/healthz").json() == {
-        "status": "ok",
-        "version": "0.1.0",
-        "registry": "invalid",
-        "machines": 2,
-    }
+    health = api.get("/healthz").json()
+    assert (health["status"], health["registry"], health["machines"]) == ("ok", "invalid", 2)
+    shown = api.get("/api/registry").json()
+    assert (shown["condition"], shown["text"]) == ("invalid", edit)
+    assert len(shown["problems"]) == health["registry_problems"] > 0
     errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     assert errors[-1].endswith("the last valid one stays in force")
     assert all(str(files.registry) in error for error in errors)
@@ -375,71 +382,3 @@ def test_a_token_file_that_is_no_good(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(TokenFileError, match="holds no token"):
             Token.from_file(path)
-
-
-def test_the_program_serves_logs_and_stops(files: Files) -> None:
-    with running(files) as program:
-        client = StateApiClient(program.url, BEARER, correlation_id="run-1")
-        client.report_state(CP, "ready", phase="validate", progress=100)
-        assert client.states()[CP]["state"] == "ready"
-        client.put_data(CP, "k", {"a": 1})
-        assert client.data(CP, "k")["value"] == {"a": 1}
-        client.close()
-        # The file is looked at also while nobody asks.
-        files.registry.write_text("{")
-        until(lambda: any("is invalid" in line["message"] for line in program.lines()))
-        program.process.send_signal(signal.SIGTERM)
-        program.process.wait(20)
-        lines = program.lines()
-    assert {"time", "level", "machine", "correlation_id", "message"} <= set(lines[0])
-    assert {"INFO", "ERROR"} <= {line["level"] for line in lines} <= {"INFO", "WARN", "ERROR"}
-    posted = next(line for line in lines if line.get("path") == "/api/state")
-    assert (posted["machine"], posted["correlation_id"], posted["status"]) == (CP, "run-1", 200)
-    assert BEARER not in program.log.read_text()
-    assert stat.S_IMODE(files.token.stat().st_mode) == 0o600
-
-
-def test_acknowledged_reports_survive_a_kill(files: Files) -> None:
-    acknowledged: dict[str, int] = {}
-
-    def report(url: str, number: int) -> None:
-        mac, client = f"52:54:00:00:00:{number:02x}", StateApiClient(url, BEARER)
-        for progress in range(101):
-            try:
-                client.report_state(mac, "provisioning", progress=progress)
-            except StateApiUnreachableError:
-                return
-            acknowledged[mac] = progress
-
-    with running(files) as program:
-        threads = [threading.Thread(target=report, args=(program.url, number)) for number in range(4)]
-        for thread in threads:
-            thread.start()
-        until(lambda: sum(acknowledged.values()) > 60, seconds=30)
-        program.process.kill()
-        for thread in threads:
-            thread.join()
-    with running(files) as program:
-        states = program.client().states()
-    assert len(acknowledged) == 4
-    for mac, progress in acknowledged.items():
-        assert states[mac]["progress"] >= progress
-
-
-def test_the_program_says_why_it_does_not_start(files: Files, tmp_path: Path) -> None:
-    def start(*arguments: str, port: int) -> tuple[int, str]:
-        done = subprocess.run(
-            [*files.arguments(port), *arguments], capture_output=True, text=True, check=False
-        )
-        return done.returncode, done.stderr
-
-    with running(files) as program:
-        port = int(program.url.rpartition(":")[2])
-        code, said = start(port=port)
-        assert (code, "taken" in said) == (3, True)
-        assert f"cannot listen on 127.0.0.1 port {port}" in said
-    code, said = start("--token-file", str(tmp_path / "none"), port=free_port())
-    assert (code, "cannot be read" in said) == (3, True)
-    code, said = start("--port", "70000", port=1)
-    assert (code, "70000 is no port" in said) == (2, True)
-    assert "Traceback" not in said

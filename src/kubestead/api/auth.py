@@ -148,7 +148,7 @@ class Doorkeeper:
         if not secret:
             raise _unauthorised("this needs an API token: send the header `Authorization: Bearer TOKEN`")
         if scheme.lower() != "bearer":
-            raise _unauthorised("the header Authorization has to say `Bearer TOKEN`", "invalid_request")
+            raise _unauthorised("send the token as `Authorization: Bearer TOKEN`", "invalid_request")
         if self._host.matches(secret):
             return OF_HOST
         record = await self._look_up(secret) if secret.startswith(_STORED_PREFIXES) else None

@@ -23,6 +23,7 @@ from kubestead.store import (
 )
 
 from .live_registry import EditedMeanwhileError, EntryRefusedError
+from .logs import request_context
 from .views import claim_view
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ def install(app: FastAPI) -> None:
     """Let `app` answer errors in plain words."""
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _refused)
+    app.add_exception_handler(Exception, _fault)
     for kind in _ANSWERS:
         app.add_exception_handler(kind, _told)
 
@@ -81,6 +83,15 @@ _ANSWERS: dict[type[Exception], Any] = {
     EntryRefusedError: lambda error: problem(422, _one_line(error.problems), problems=error.problems),
     EditedMeanwhileError: lambda error: problem(412, str(error), difference=error.difference),
 }
+
+
+async def _fault(_request: Request, _error: Exception) -> JSONResponse:
+    context = request_context.get()
+    return problem(
+        500,
+        "the State API ran into a fault of its own; the log has it under correlation id "
+        f"{context.correlation_id if context else 'none'}: journalctl -u machine-state-api",
+    )
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:

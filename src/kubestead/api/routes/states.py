@@ -9,7 +9,7 @@ from fastapi import HTTPException, Request
 
 from kubestead.api.access import Section, caller_of
 from kubestead.api.auth import MACHINE, READ
-from kubestead.api.bodies import MachineState, StateBody, StateRecorded
+from kubestead.api.bodies import MachineState, StateBody, StateRecorded, utc_text
 from kubestead.api.live_registry import public_entry
 from kubestead.api.reports import Reports
 from kubestead.api.views import state_view
@@ -30,7 +30,8 @@ async def post_state(request: Request, body: StateBody) -> Json:
     names_machine(body.mac)
     caller.must_act_for(body.mac)
     reports: Reports = request.app.state.reports
-    return Json(await reports.record(body, caller, peer_of(request), correlation_id()))
+    record = await reports.record(body, caller, peer_of(request), correlation_id())
+    return Json({"mac": body.mac, "state": body.state, "updated_at": utc_text(record.updated_at)})
 
 
 @section.route("GET", "/api/states", allow={READ}, gives=dict[str, MachineState], refuses=[503])
