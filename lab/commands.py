@@ -111,6 +111,9 @@ def status(lab: Lab, arguments: argparse.Namespace) -> int:
         print(f"last run: {ended}, {last['seconds']} s, software from {last['software']}")
     if found["kubeconfig"]:
         print(f"kubeconfig: {found['kubeconfig']}")
+    api = found["state_api"]
+    if Path(api["ca_file"]).exists():
+        print(f"State API: {api['url']}, token in {api['token_file']}, authority in {api['ca_file']}")
     return int(last.get("exit_code", 0))
 
 

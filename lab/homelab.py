@@ -72,6 +72,11 @@ class Homelab:
         return self.folder / "state-api.token"
 
     @property
+    def ca_file(self) -> Path:
+        """The authority that the State API's certificate is verified with."""
+        return self.folder / "state-api.ca.crt"
+
+    @property
     def kubeconfig(self) -> Path:
         """For use inside the lab's network."""
         return self.folder / "kubeconfig.lab"
@@ -106,8 +111,9 @@ class Homelab:
     def api_environment(self) -> dict[str, str]:
         """Where the callback and the command line find the State API, inside the lab's network."""
         return {
-            "KUBESTEAD_API_URL": f"http://{self.server.ip}:8080",
+            "KUBESTEAD_API_URL": f"https://{self.server.ip}:8080",
             "KUBESTEAD_API_TOKEN_FILE": str(self.token_file),
+            "KUBESTEAD_API_CA_FILE": str(self.ca_file),
         }
 
     def _variables(self, software: Software) -> dict[str, Any]:
@@ -116,6 +122,7 @@ class Homelab:
             "lab_cgroup": 1 if cgroups.mode() is cgroups.Mode.BARE_V1 else 2,
             "lab_gateway": GATEWAY,
             "state_api_token_file": str(self.token_file),
+            "state_api_ca_file": str(self.ca_file),
             "state_api_cache": str(paths.cache()),
             "kubeadm_init_kubeconfig_dest": str(self.kubeconfig),
             "cni_kubeconfig": str(self.kubeconfig),
@@ -208,7 +215,11 @@ class Homelab:
             ],
             "cluster": self.cluster_nodes() if self._state(self.control_plane) == "running" else [],
             "kubeconfig": str(self.known_kubeconfig) if self.known_kubeconfig.exists() else None,
-            "state_api": {"url": self.api_url, "token_file": str(self.token_file)},
+            "state_api": {
+                "url": self.api_url,
+                "token_file": str(self.token_file),
+                "ca_file": str(self.ca_file),
+            },
             "last_run": json.loads(record.read_text(encoding="utf-8")) if record.exists() else None,
         }
 
@@ -220,7 +231,7 @@ class Homelab:
     def api_url(self) -> str:
         """The State API as this computer reaches it; without a forwarded port, as its machines do."""
         port = self.lab.gateway.api_port
-        return f"http://127.0.0.1:{port}" if port else self.api_environment()["KUBESTEAD_API_URL"]
+        return f"https://127.0.0.1:{port}" if port else self.api_environment()["KUBESTEAD_API_URL"]
 
     def _write_host_kubeconfig(self) -> None:
         if not self.kubeconfig.exists() or not self.lab.gateway.kube_port:
@@ -266,7 +277,8 @@ class Homelab:
         return (
             f"\n✔ The homelab is up ({seconds:.0f} s).\n{nodes}\n\n"
             f"  kubeconfig   {self.known_kubeconfig}\n"
-            f"  State API    {self.api_url}  (token in {self.token_file})\n"
+            f"  State API    {self.api_url}  (token in {self.token_file},\n"
+            f"               authority for curl --cacert and for the browser in {self.ca_file})\n"
             f"  look around  {command} kubectl get pods -A\n"
             f"               {command} ssh {self.machines[-1].name}\n"
             f"               {command} kubestead monitor --once\n"

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: state_api_host
-short_description: The user, folders, token, registry and unit of the State API
+short_description: The user, folders, secrets, certificates, registry and units of the State API
 version_added: 0.1.0
 author: Kubestead contributors (@kubestead)
 description:
   - Makes on a host what the State API needs beside its program, in one round trip.
   - The token is made on the host once. The controller gets a copy in O(controller_token_file). No result,
-    difference or log has it.
+    difference or log has it, nor the address of the database.
+  - The certificate authority is made on the host once, by the program, and its key stays there. The
+    controller gets a copy of its certificate in O(controller_ca_file).
+  - The registry of the controller replaces the live one only where that is as the controller last saw it.
 extends_documentation_fragment:
   - kubestead.homelab.attributes
   - kubestead.homelab.attributes.changes
@@ -26,13 +29,28 @@ options:
     description: The folder that the service writes to. It is the user's, and closed to others.
     type: path
     default: /srv/state
+  boot_dir:
+    description: The folder of the boot files, which everyone may read. Without it none is made.
+    type: path
   registry_path:
-    description: The live registry. Its folder is closed to all but root and the service.
+    description: The live registry. Root and the service may write in its folder, which is closed to others.
     type: path
     default: /srv/http/machines/registry.json
   registry:
     description: The text of a registry that replaces the live one. The one before is kept beside it.
     type: str
+  registry_source:
+    description: The file on the controller that O(registry) comes from.
+    type: str
+  registry_force:
+    description: Whether to replace also a live registry that the controller has not seen.
+    type: bool
+    default: false
+  registry_seen:
+    description: Fingerprints of live registries that the controller has seen. Set by the action plugin.
+    type: list
+    elements: str
+    default: []
   token_file:
     description: The file with the token, which root alone may read.
     type: path
@@ -43,22 +61,68 @@ options:
   controller_token_file:
     description: The controller's copy of the token, which its user alone may read.
     type: str
-  unit:
-    description: The text of the service's unit.
-    type: str
-    required: true
-  unit_file:
-    description: The file of the unit.
+  database_url_file:
+    description: The file with the database's address, which root alone may read.
     type: path
-    default: /etc/systemd/system/machine-state-api.service
+    default: /etc/kubestead/state-api.database-url
+  database_url:
+    description: The database's address. Where it is not given, there is no such file.
+    type: str
+  tls:
+    description: Whether to have certificates.
+    type: bool
+    default: true
+  pki_dir:
+    description: The folder of the certificates and their keys. Root alone may read the keys.
+    type: path
+    default: /etc/kubestead/pki
+  names:
+    description:
+      - Names and addresses that the server's certificate is good for, beside this host's own names and its
+        loopback.
+    type: list
+    elements: str
+    default: []
+  controller_ca_file:
+    description: The controller's copy of the authority's certificate.
+    type: str
+  release:
+    description: The folder of the program, which makes the certificates.
+    type: path
+    required: true
+  files:
+    description:
+      - Files that root owns, such as units.
+      - C(@NAMES@) in a file's content stands for the options that name all of the certificate's names.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: Where the file is.
+        type: path
+        required: true
+      content:
+        description: Its text.
+        type: str
+        required: true
+      mode:
+        description: Its mode, in octal digits.
+        type: str
+        default: "0644"
 """
 
 EXAMPLES = r"""
 - name: Prepare the host of the State API
   kubestead.homelab.state_api_host:
+    release: /opt/kubestead/state-api/current
     registry: "{{ lookup('kubestead.homelab.registry_text', 'inventory/lab/registry.json') }}"
+    registry_source: inventory/lab/registry.json
     controller_token_file: ~/.cache/kubestead/state-api.token
-    unit: "{{ lookup('ansible.builtin.template', 'machine-state-api.service.j2') }}"
+    controller_ca_file: ~/.cache/kubestead/state-api.ca.crt
+    files:
+      - path: /etc/systemd/system/machine-state-api.service
+        content: "{{ lookup('ansible.builtin.template', 'machine-state-api.service.j2') }}"
 """
 
 RETURN = r"""
@@ -72,101 +136,97 @@ backup:
   description: Where the registry that was there before is kept.
   returned: when the registry was replaced
   type: str
+registry_base:
+  description: The fingerprint of the registry that controller and host agree on.
+  returned: when a registry was given
+  type: str
+difference:
+  description: What a push would change of a live registry that the controller has not seen.
+  returned: when the push is refused
+  type: str
+ca_fingerprint:
+  description: The SHA-256 fingerprint of the certificate authority.
+  returned: with O(tls=true), but in check mode before there is one
+  type: str
+  sample: SHA256:5F:0C:…
+ca_made:
+  description: Whether the certificate authority was made in this run.
+  returned: always
+  type: bool
 """
 
-import grp
+import hashlib
+import json
 import os
-import pwd
+import re
 import secrets
-import stat
+import socket
+import ssl
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubestead.homelab.plugins.module_utils.host import FileChange, read_text
-from ansible_collections.kubestead.homelab.plugins.module_utils.write import write_text
+from ansible_collections.kubestead.homelab.plugins.module_utils.converging import HIDDEN, Converging
+from ansible_collections.kubestead.homelab.plugins.module_utils.host import read_text
+from ansible_collections.kubestead.homelab.plugins.module_utils.problems import RegistryError
+from ansible_collections.kubestead.homelab.plugins.module_utils.pushing import PushRefusedError, push
 
 ROOT = "root"
+PRIVATE = 0o600
+HOST_NAME = re.compile(r"[0-9A-Za-z.-]+$")  # others cannot be in a certificate
+LOOPBACK = ["localhost", "127.0.0.1", "::1"]
 
 
-class Host:
-    """This host, on its way to what is asked for."""
-
-    def __init__(self, module: AnsibleModule) -> None:
-        self.module = module
-        self.changes: list[str] = []
-        self.diffs: list[dict[str, str]] = []
-        self.backup: str | None = None
-
-    def note(self, what: str, before: str, after: str) -> bool:
-        """Remember a change; tell whether to make it."""
-        self.changes.append(what)
-        self.diffs.append({"before_header": what, "after_header": what, "before": before, "after": after})
-        return not self.module.check_mode
-
-    def user(self, name: str) -> None:
-        """Make the service's user."""
-        try:
-            pwd.getpwnam(name)
-        except KeyError:
-            if self.note(f"user {name}", "", f"{name}\n"):
-                options = ["--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent"]
-                options += ["--shell", "/usr/sbin/nologin", "--comment", "Kubestead State API"]
-                self.module.run_command(["useradd", *options, name], check_rc=True)
-
-    def folder(self, path: Path, owner: str, group: str, mode: int) -> None:
-        """Make a folder, or let it belong to whom it should."""
-        wanted = f"{owner}:{group} {mode:04o}\n"
-        try:
-            found = path.stat()
-        except FileNotFoundError:
-            before = ""
-        else:
-            before = (
-                f"{_name(found.st_uid, pwd)}:{_name(found.st_gid, grp)} {stat.S_IMODE(found.st_mode):04o}\n"
-            )
-        if before == wanted or not self.note(str(path), before, wanted):
-            return
-        path.mkdir(parents=True, exist_ok=True)
-        os.chown(path, pwd.getpwnam(owner).pw_uid, grp.getgrnam(group).gr_gid)
-        path.chmod(mode)
-
-    def file(
-        self, path: Path, text: str, mode: int = 0o644, secret: bool = False, keep: bool = False
-    ) -> None:
-        """Give a file its text and mode. What was there before is kept beside it where `keep` says so."""
-        change = FileChange(str(path), read_text(path), text)
-        if not change.needed and stat.S_IMODE(path.stat().st_mode) == mode:
-            return
-        shown = [change.before or "", text]
-        if secret:
-            shown = ["(not shown)\n" if each else "" for each in shown]
-        if not self.note(str(path), *shown):
-            return
-        if keep and change.needed and change.before is not None:
-            self.backup = self.module.backup_local(str(path))
-        write_text(self.module, change, mode)
-
-    def token(self, path: Path, given: "str | None") -> "str | None":
-        """Settle the token; give it, where there is one."""
-        text = read_text(path)
-        if given:
-            text = f"{given}\n"
-        elif text is None or not text.strip():
-            text = f"{secrets.token_urlsafe(32)}\n"
-            if self.module.check_mode:
-                self.note(str(path), "", "(not shown)\n")
-                return None
-        self.file(path, text, mode=0o600, secret=True)
-        return text
+def settle_token(host: Converging, path: Path, given: "str | None") -> "str | None":
+    """Settle the token; give it, where there is one."""
+    text = read_text(path)
+    if given:
+        text = f"{given}\n"
+    elif text is None or not text.strip():
+        text = f"{secrets.token_urlsafe(32)}\n"
+        if host.module.check_mode:
+            host.note(str(path), "", HIDDEN)
+            return None
+    host.file(path, text, mode=PRIVATE, secret=True)
+    return text
 
 
-def _name(number: int, names: Any) -> str:
-    try:
-        entry = names.getpwuid(number) if names is pwd else names.getgrgid(number)
-    except KeyError:
-        return str(number)
-    return str(entry[0])
+def certificate_names(given: "list[str]") -> "list[str]":
+    """What the server's certificate is good for: this host's names, its loopback, and what is asked for."""
+    own = [name for name in (socket.gethostname(), socket.getfqdn()) if HOST_NAME.match(name)]
+    return list(dict.fromkeys([*own, *LOOPBACK, *given]))
+
+
+def settle_certificates(host: Converging, folder: Path, names: "list[str]", release: str) -> None:
+    """Let the program make or renew what is due of the certificates."""
+    python = os.path.join(release, "bin", "python")
+    if host.module.check_mode and not os.path.exists(python):
+        if not (folder / "server.crt").exists():
+            host.note(str(folder), "", "ca.crt\nserver.crt\n")
+        return
+    command = [python, "-m", "kubestead.pki", "ensure", "--json", "--dir", str(folder), *as_options(names)]
+    if host.module.check_mode:
+        command.append("--check")
+    code, out, err = host.module.run_command(command)
+    if code:
+        host.module.fail_json(
+            msg=f"The certificates in {folder} could not be made: {err.strip() or out.strip()}",
+            changes=host.changes,
+        )
+    told = json.loads(out)
+    if told["changed"]:
+        host.note(str(folder), "", "".join(f"{action}\n" for action in told["actions"]))
+
+
+def fingerprint(certificate: str) -> str:
+    """The SHA-256 of a certificate, as browsers and openssl show it."""
+    digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(certificate)).hexdigest().upper()
+    return "SHA256:" + ":".join(digest[at : at + 2] for at in range(0, len(digest), 2))
+
+
+def as_options(names: "list[str]") -> "list[str]":
+    """Names as the program takes them."""
+    return [f"--name={name}" for name in names]
 
 
 def main() -> None:
@@ -175,38 +235,98 @@ def main() -> None:
         argument_spec={
             "user": {"type": "str", "default": "machine-state-api"},
             "data_dir": {"type": "path", "default": "/srv/state"},
+            "boot_dir": {"type": "path"},
             "registry_path": {"type": "path", "default": "/srv/http/machines/registry.json"},
             "registry": {"type": "str"},
+            "registry_source": {"type": "str"},
+            "registry_force": {"type": "bool", "default": False},
+            "registry_seen": {"type": "list", "elements": "str", "default": []},
             "token_file": {"type": "path", "default": "/etc/kubestead/state-api.token", "no_log": False},
             "token": {"type": "str", "no_log": True},
             "controller_token_file": {"type": "str", "no_log": False},
-            "unit": {"type": "str", "required": True},
-            "unit_file": {"type": "path", "default": "/etc/systemd/system/machine-state-api.service"},
+            "database_url_file": {"type": "path", "default": "/etc/kubestead/state-api.database-url"},
+            "database_url": {"type": "str", "no_log": True},
+            "tls": {"type": "bool", "default": True},
+            "pki_dir": {"type": "path", "default": "/etc/kubestead/pki"},
+            "names": {"type": "list", "elements": "str", "default": []},
+            "controller_ca_file": {"type": "str"},
+            "release": {"type": "path", "required": True},
+            "files": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "path": {"type": "path", "required": True},
+                    "content": {"type": "str", "required": True},
+                    "mode": {"type": "str", "default": "0644"},
+                },
+            },
         },
         supports_check_mode=True,
     )
-    given = module.params
-    user = given["user"]
-    registry, token_file = Path(given["registry_path"]), Path(given["token_file"])
-    host = Host(module)
-    host.user(user)
-    host.folder(Path(given["data_dir"]), user, user, 0o750)
-    host.folder(registry.parent, ROOT, user, 0o750)
-    host.folder(token_file.parent, ROOT, ROOT, 0o755)
-    if given["registry"]:
-        # Its folder is closed, so its mode may be the one that an editor leaves when it makes the file anew.
-        host.file(registry, given["registry"], keep=True)
-    token = host.token(token_file, given["token"])
-    host.file(Path(given["unit_file"]), given["unit"])
+    host = Converging(module)
+    try:
+        result, private = converge(host, module.params)
+    except PushRefusedError as error:
+        module.fail_json(msg=str(error), difference=error.difference, changes=host.changes)
+    except RegistryError as error:
+        module.fail_json(msg=str(error), changes=host.changes)
+    # The action plugin takes out what is for the controller's files alone.
+    module.exit_json(
+        **host.result(), **result, **{f"_kubestead_{key}": text for key, text in private.items()}
+    )
 
-    result: dict[str, Any] = {"changed": bool(host.changes), "changes": host.changes}
-    if host.backup:
-        result["backup"] = host.backup
-    if module._diff:
-        result["diff"] = host.diffs
-    if token and not given["token"] and given["controller_token_file"]:
-        result["_kubestead_token"] = token  # the action plugin takes it out
-    module.exit_json(**result)
+
+def converge(host: Converging, given: "dict[str, Any]") -> "tuple[dict[str, Any], dict[str, str]]":
+    """Do it all; give what the result tells, and what only the controller's copies are to hold."""
+    user, data_dir = given["user"], Path(given["data_dir"])
+    registry, token_file = Path(given["registry_path"]), Path(given["token_file"])
+    host.user(user, "Kubestead State API")
+    host.folder(data_dir, user, user, 0o750)
+    # What an editor of root's makes there is its group's too, so that the service can read it.
+    host.folder(registry.parent, ROOT, user, 0o2770)
+    host.folder(token_file.parent, ROOT, ROOT, 0o755)
+    if given["boot_dir"]:
+        host.folder(Path(given["boot_dir"]), ROOT, ROOT, 0o755)
+    result: dict[str, Any] = {"ca_made": False}
+    if given["registry"]:
+        source = given["registry_source"] or "the controller's registry"
+        result.update(
+            push(
+                host,
+                registry,
+                given["registry"],
+                data_dir,
+                seen=given["registry_seen"],
+                force=given["registry_force"],
+                source=source,
+            )
+        )
+
+    private: dict[str, str] = {}
+    token = settle_token(host, token_file, given["token"])
+    if token and given["controller_token_file"] and not given["token"]:
+        private["token"] = token  # one that was given the controller has, and the result would hide it
+    database = Path(given["database_url_file"])
+    if given["database_url"]:
+        host.file(database, f"{given['database_url']}\n", mode=PRIVATE, secret=True)
+    else:
+        host.no_file(database, secret=True)
+
+    names = certificate_names(given["names"])
+    if given["tls"]:
+        pki = Path(given["pki_dir"])
+        had_authority = (pki / "ca.crt").exists()
+        settle_certificates(host, pki, names, given["release"])
+        authority = read_text(pki / "ca.crt")
+        if authority is not None:
+            result.update(ca_fingerprint=fingerprint(authority), ca_made=not had_authority)
+            if given["controller_ca_file"]:
+                private["ca"] = authority
+    for file in given["files"]:
+        text = file["content"].replace("@NAMES@", " ".join(as_options(names)))
+        host.file(Path(file["path"]), text, mode=int(file["mode"], 8))
+    return result, private
 
 
 if __name__ == "__main__":

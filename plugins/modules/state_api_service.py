@@ -12,8 +12,10 @@ version_added: 0.1.0
 author: Kubestead contributors (@kubestead)
 description:
   - Enables and starts the unit, and starts it anew where the process that runs is not the one that the unit
-    file and the token file ask for. So a run that was interrupted between the two is finished by the next.
+    file and the files of its secrets ask for. So a run that was interrupted between the two is finished by
+    the next.
   - Waits for C(/healthz), then reads C(/api/states) with the token. All of it in one round trip.
+  - Lets the service read its certificate again where it shows another than the file holds.
   - The unit file sets C(KUBESTEAD_UNIT_REVISION), which differs whenever the unit does.
 extends_documentation_fragment:
   - kubestead.homelab.attributes
@@ -35,6 +37,26 @@ options:
     description: The file on this host that holds the token.
     type: path
     default: /etc/kubestead/state-api.token
+  ca_file:
+    description: The file on this host with the authority that the API's certificate is verified with.
+    type: path
+  certificate:
+    description: The file on this host with the certificate that the API has to show.
+    type: path
+  credentials:
+    description:
+      - The files on this host that systemd hands to the service as secrets, by the names that it gives them.
+        Where the process has others, it is started anew. An empty file name stands for none.
+    type: dict
+    default: {}
+  renewal:
+    description: Whether the timer that renews the certificate is to run.
+    type: bool
+    default: false
+  renewal_unit:
+    description: That timer's name.
+    type: str
+    default: machine-state-api-renewal.timer
   timeout:
     description: How many seconds it may take until the API answers.
     type: int
@@ -69,20 +91,21 @@ machines:
 """
 
 import json
+import ssl
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.kubestead.homelab.plugins.module_utils.host import read_text
 from ansible_collections.kubestead.homelab.plugins.module_utils.state_api_client import (
     StateApiClient,
     StateApiError,
-    StateApiRefusedError,
     read_token,
 )
 
 REVISION = "KUBESTEAD_UNIT_REVISION="
-UNAUTHORIZED = 401
 
 
 class Service:
@@ -100,23 +123,29 @@ class Service:
             self.fail(f"systemctl {' '.join(words)} failed: {err.strip()}")
 
     def needed(self) -> "list[str]":
-        """What has to be done before the unit runs as its file says."""
+        """What has to be done before the units run as their files say."""
         if not self.module.get_bin_path("systemctl"):
             self.fail("The State API runs under systemd, which this host does not have.")
         names = "ActiveState,MainPID,UnitFileState,NeedDaemonReload"
+        timer = self.module.params["renewal_unit"]
         _code, out, _err = self.module.run_command(
-            ["systemctl", "show", self.unit, f"--property={names}"], check_rc=True
+            ["systemctl", "show", self.unit, timer, f"--property={names}"], check_rc=True
         )
-        shown = dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
+        shown, renewal = (_properties(block) for block in out.split("\n\n"))
         actions = []
         if shown.get("UnitFileState") != "enabled":
             actions.append("enable")
         if shown.get("ActiveState") != "active":
             actions.append("start")
-        elif self._runs(shown.get("MainPID", "0")) != self.module.params["revision"]:
+        elif self._runs(shown.get("MainPID", "0")) != self.module.params["revision"] or self._is_outdated():
             actions.append("restart")
+        runs = (renewal.get("UnitFileState"), renewal.get("ActiveState")) == ("enabled", "active")
+        if self.module.params["renewal"]:
+            actions += [] if runs else ["enable --now"]
+        elif renewal.get("UnitFileState") == "enabled" or renewal.get("ActiveState") == "active":
+            actions.append("disable --now")
         # systemd tells by the file's time whether it has read it, which a clock that was set back belies.
-        reload_first = actions or shown.get("NeedDaemonReload") == "yes"
+        reload_first = actions or "yes" in (shown.get("NeedDaemonReload"), renewal.get("NeedDaemonReload"))
         return ["daemon-reload", *actions] if reload_first else []
 
     def act(self, actions: "list[str]") -> None:
@@ -125,15 +154,18 @@ class Service:
         if self.module.check_mode:
             return
         for action in actions:
-            self.systemctl(*([action] if action == "daemon-reload" else [action, self.unit]))
+            words = action.split()
+            if action != "daemon-reload":
+                words.append(self.module.params["renewal_unit"] if "--now" in words else self.unit)
+            self.systemctl(*words)
 
     def wait(self) -> "dict[str, Any]":
         """What /healthz says, as soon as it says something good."""
         deadline = time.monotonic() + self.module.params["timeout"]
-        client = StateApiClient(self.module.params["url"])
         while True:
             try:
-                health: dict[str, Any] = client.request("GET", "/healthz")
+                client = StateApiClient(self.module.params["url"], ca_file=self.module.params["ca_file"])
+                health: dict[str, Any] = client.health()
             except StateApiError as error:
                 if time.monotonic() >= deadline:
                     self.fail(f"The State API is not well: {error}.")
@@ -141,17 +173,33 @@ class Service:
             else:
                 return health
 
-    def opens(self) -> bool:
-        """Whether the token in the file opens the API."""
+    def verify_token(self) -> None:
+        """Read states with the token in the file."""
+        given = self.module.params
         try:
-            StateApiClient(self.module.params["url"], read_token(self.module.params["token_file"])).states()
-        except StateApiRefusedError as error:
-            if error.status == UNAUTHORIZED:
-                return False
-            self.fail(f"The State API cannot be read: {error}.")
+            token = read_token(given["token_file"])
+            StateApiClient(given["url"], token, ca_file=given["ca_file"]).states()
         except StateApiError as error:
-            self.fail(f"The State API cannot be read: {error}.")
-        return True
+            self.fail(f"The State API cannot be read with the token in {given['token_file']}: {error}.")
+
+    def shows_its_certificate(self) -> bool:
+        """Whether the process shows the certificate that is in the file."""
+        path = self.module.params["certificate"]
+        if not path:
+            return True
+        parts = urlsplit(self.module.params["url"])
+        shown = ssl.get_server_certificate((parts.hostname or "", parts.port or 443))
+        return _first_certificate(Path(path).read_text(encoding="ascii")) == _first_certificate(shown)
+
+    def wait_for_its_certificate(self) -> None:
+        """Until the process shows the certificate that is in the file."""
+        deadline = time.monotonic() + self.module.params["timeout"]
+        while not self.shows_its_certificate():
+            if time.monotonic() >= deadline:
+                self.fail(
+                    f"The State API does not show the certificate in {self.module.params['certificate']}."
+                )
+            time.sleep(0.2)
 
     def fail(self, message: str) -> None:
         """End with what the program said last that was no good news."""
@@ -166,6 +214,24 @@ class Service:
         except OSError:
             return ""
         return next((entry[len(REVISION) :] for entry in entries if entry.startswith(REVISION)), "")
+
+    def _is_outdated(self) -> bool:
+        """Whether a secret of the process is not the one in its file any more."""
+        handed = Path("/run/credentials", self.unit)
+        return any(
+            read_text(handed / name) != read_text(Path(source))
+            for name, source in self.module.params["credentials"].items()
+            if source
+        )
+
+
+def _properties(block: str) -> "dict[str, str]":
+    return dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+
+
+def _first_certificate(text: str) -> bytes:
+    end = "-----END CERTIFICATE-----"
+    return ssl.PEM_cert_to_DER_cert(f"{text.partition(end)[0]}{end}\n")
 
 
 def _bad_news(line: str) -> str:
@@ -185,6 +251,11 @@ def main() -> None:
             "revision": {"type": "str", "required": True},
             "url": {"type": "str", "default": "http://127.0.0.1:8080"},
             "token_file": {"type": "path", "default": "/etc/kubestead/state-api.token", "no_log": False},
+            "ca_file": {"type": "path"},
+            "certificate": {"type": "path"},
+            "credentials": {"type": "dict", "default": {}},
+            "renewal": {"type": "bool", "default": False},
+            "renewal_unit": {"type": "str", "default": "machine-state-api-renewal.timer"},
             "timeout": {"type": "int", "default": 60},
         },
         supports_check_mode=True,
@@ -194,15 +265,11 @@ def main() -> None:
     health: dict[str, Any] = {}
     if not (module.check_mode and service.actions):
         health = service.wait()
-        if not service.opens():
-            # The token's file has changed under the process, which reads it at its start.
-            if "start" in service.actions or "restart" in service.actions:
-                service.fail(f"The State API refuses the token in {module.params['token_file']}.")
-            service.act(["restart"])
+        service.verify_token()
+        if not service.shows_its_certificate():
+            service.act(["reload"])
             if not module.check_mode:
-                health = service.wait()
-                if not service.opens():
-                    service.fail(f"The State API refuses the token in {module.params['token_file']}.")
+                service.wait_for_its_certificate()
     result: dict[str, Any] = {"changed": bool(service.actions), "actions": service.actions}
     result.update({key: health[key] for key in ("version", "registry", "machines") if key in health})
     if module._diff and service.actions:

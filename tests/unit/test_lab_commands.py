@@ -35,7 +35,7 @@ def test_the_labs_machines_are_those_of_its_inventory() -> None:
     assert [machine.name for machine in homelab.machines] == ["lab-pxe", "lab-cp-1", "lab-worker-1"]
     assert {machine.os for machine in homelab.machines} == {"debian-12", "debian-13"}
     assert homelab.control_plane == "lab-cp-1"
-    assert homelab.api_environment()["KUBESTEAD_API_URL"] == "http://10.77.0.10:8080"
+    assert homelab.api_environment()["KUBESTEAD_API_URL"] == "https://10.77.0.10:8080"
 
 
 def test_an_inventory_without_a_control_plane_is_refused(tmp_path: Path) -> None:
