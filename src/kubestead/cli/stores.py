@@ -106,7 +106,8 @@ def restore(
     if session.json:
         print_json({"file": str(file), "restored": True})
     else:
-        show(f"{name} is as {file} has it. Start the State API again: systemctl start machine-state-api")
+        show(f"{name} is as {file} has it; what a SQLite file held before lies beside it.")
+        show("Start the State API again: systemctl start machine-state-api")
 
 
 @command(store, "move", api=False)
@@ -130,9 +131,8 @@ def store_move(
     if session.json:
         print_json({"from": source, "to": target, "rows": rows})
     else:
-        show(
-            f"{rows['machines']} machines and {rows['events']} events: {target} holds what {source} held; {source} is as it was. Let the State API use {target} now."
-        )
+        show(f"{target} holds the {rows['machines']} machines and {rows['events']} events of {source},")
+        show(f"which is as it was. Let the State API use {target} now.")
 
 
 def _download(session: Session, file: Path) -> None:

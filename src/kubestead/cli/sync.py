@@ -12,7 +12,7 @@ import typer
 from kubestead.exit_codes import ExitCode
 from kubestead.model.atomic import write_atomically
 from kubestead.model.registry import Registry
-from kubestead.model.registry_file import read_text
+from kubestead.model.registry_file import is_yaml, read_text
 from kubestead.model.registry_lock import locked
 from kubestead.model.registry_sync import (
     REFUSE,
@@ -45,8 +45,15 @@ class _Live:
     pushed: str | None
 
     @classmethod
-    def of(cls, session: Session) -> _Live:
+    def beside(cls, file: Path, session: Session) -> _Live:
+        """The live registry, which is to be compared with `file`."""
         found = session.api.registry()
+        if is_yaml(str(file)) != is_yaml(found["path"]):
+            raise CliError(
+                f"{file} and the live registry {found['path']} are not of one kind: one is YAML, one JSON",
+                f"Keep {file} as the other kind: `kubestead machines export NEW-FILE --registry {file}`.",
+                ExitCode.WRONG_INPUT,
+            )
         if found["text"] is None and found["condition"] != "missing":
             raise CliError(
                 "the token may not read the registry's text",
@@ -70,7 +77,7 @@ def registry_check(session: Session, file: _FILE) -> None:
 @command(registry, "diff")
 def registry_diff(session: Session, file: _FILE) -> None:
     """Show what a push of FILE would change in the live registry. Ends with 1 where they differ."""
-    live, text = _Live.of(session), _text(file)
+    live, text = _Live.beside(file, session), _text(file)
     decision = decide(text, live.text, None, names=(_LIVE, _HERE))
     same = decision.action == SAME
     if session.json:
@@ -92,7 +99,7 @@ def registry_push(
     """Put FILE in the live registry's place, unless that was changed since both last agreed."""
     text = _text(file)
     Registry.parse(text, str(file))  # all its problems, under the name that it has here
-    live = _Live.of(session)
+    live = _Live.beside(file, session)
     base = base_record(file) or live.pushed
     decision = decide(text, live.text, base, force, names=(_LIVE, _HERE))
     if decision.action == REFUSE:
@@ -114,7 +121,7 @@ def registry_pull(
     force: Annotated[bool, typer.Option("--force", help="Also over changes made here.")] = False,
 ) -> None:
     """Put the live registry in FILE's place, unless that was changed since both last agreed."""
-    live = _Live.of(session)
+    live = _Live.beside(file, session)
     if live.text is None:
         raise CliError(
             f"there is no live registry at {live.path}", f"`kubestead registry push {file}` makes it."
