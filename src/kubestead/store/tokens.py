@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -29,7 +30,7 @@ _COLUMNS = sa.select(
 
 def digest(secret: str) -> str:
     """What is kept of a secret."""
-    return hashlib.sha256(secret.encode(errors="surrogateescape")).hexdigest()
+    return hashlib.sha256(secret.encode(errors="surrogatepass")).hexdigest()
 
 
 def create(
@@ -75,7 +76,7 @@ def revoke(connection: sa.Connection, number: int, now: datetime) -> tuple[Token
     if row.revoked_at is not None:
         return _record(row), False
     connection.execute(tokens.update().where(tokens.c.id == number).values(revoked_at=now))
-    return _record(row._replace(revoked_at=now)), True
+    return replace(_record(row), revoked_at=now), True
 
 
 def mark_used(connection: sa.Connection, uses: Mapping[int, datetime]) -> None:
