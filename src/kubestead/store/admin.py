@@ -200,10 +200,13 @@ def _plain_errors(url: sa.URL) -> Iterator[None]:
     try:
         yield
     except sa.exc.DBAPIError as error:
-        reason = str(error.orig).strip()
-        raise StoreError(f"the database {database.title(url)} cannot be used: {reason}") from error
+        raise StoreError(
+            f"the database {database.title(url)} cannot be used: {database.reason(error)}"
+        ) from error
     except psycopg.Error as error:
-        raise StoreError(f"the database {database.title(url)} has refused: {str(error).strip()}") from error
+        raise StoreError(
+            f"the database {database.title(url)} refuses a row: {database.reason(error)}"
+        ) from error
 
 
 @contextmanager

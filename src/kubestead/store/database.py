@@ -60,7 +60,13 @@ def title(url: sa.URL) -> str:
     """How messages name the database: the file, or the URL without its password."""
     if url.drivername == "sqlite":
         return str(url.database)
-    return url.set(drivername="postgresql").render_as_string(hide_password=True)
+    shown = {name: value for name, value in url.query.items() if name in ("host", "port")}
+    return url.set(drivername="postgresql", query=shown).render_as_string(hide_password=True)
+
+
+def reason(error: Exception) -> str:
+    """What the database itself has said, on one line."""
+    return " ".join(str(getattr(error, "orig", None) or error).split())
 
 
 def open_engine(url: str | sa.URL, *, mark_use: bool = True) -> sa.Engine:

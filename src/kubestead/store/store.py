@@ -29,6 +29,7 @@ from .use import UseLock
 CHANGES_AT_ONCE = 2000
 TOKEN_MEMORY_SECONDS = 1.0
 TOKENS_REMEMBERED = 20_000
+_NOT_JSON = (TypeError, ValueError, RecursionError)
 
 
 class Store:
@@ -52,7 +53,7 @@ class Store:
             migrate(self._engine)
         except (sa.exc.DBAPIError, OSError) as error:
             self.close()
-            reason = str(getattr(error, "orig", None) or error).strip()
+            reason = database.reason(error)
             name = database.title(self._engine.url)
             raise StoreError(f"the database {name} cannot be opened: {reason}. {advice}") from error
         except StoreError:
@@ -361,7 +362,7 @@ class Store:
     def _answer(self, operation: StateReport | NewDatum) -> MachineRecord | Datum | Exception:
         try:
             return self._one(operation)
-        except (StoreUnavailableError, RefusedError, ValueError) as error:
+        except (StoreUnavailableError, RefusedError, *_NOT_JSON) as error:
             return error
 
     def _apply(
@@ -381,7 +382,7 @@ class Store:
                     results.append(Datum(operation.mac, operation.key, operation.value, now))
                     continue
                 record, event = reported(known.get(operation.mac), operation, now, self._deadlines)
-            except (RefusedError, ValueError) as error:
+            except (RefusedError, *_NOT_JSON) as error:
                 results.append(error)
                 continue
             known[record.mac] = changed[record.mac] = record
@@ -426,8 +427,7 @@ def _plain_errors() -> Iterator[None]:
     try:
         yield
     except (sa.exc.DatabaseError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
-        reason = str(getattr(error, "orig", None) or error).strip()
-        raise StoreUnavailableError(f"the state store did not answer: {reason}") from error
+        raise StoreUnavailableError(f"the state store did not answer: {database.reason(error)}") from error
 
 
 def _is_about_values(error: Exception) -> bool:
