@@ -7,8 +7,6 @@ import { POSSIBLE_IN } from "./lifecycle.js";
 import { nameOf } from "./model.js";
 import { label, stateOf } from "./states.js";
 
-const ATTEMPTS = 4; // a machine at work reports between a look and a click
-
 const ACTIONS = {
   approve: { title: "Approve", done: "approved" },
   unlock: { title: "Unlock", done: "unlocked" },
@@ -114,7 +112,7 @@ export class Actions {
 
   #drawChange(machine) {
     const { seen } = this.#confirming;
-    if (same(seen, machine)) return;
+    if (seen.version === machine.version) return; // a report changes what it says, not what it is
     say(byId("confirm-changed"), `Meanwhile it has changed: ${difference(seen, machine)}.`);
     this.#confirming.seen = machine;
   }
@@ -147,23 +145,19 @@ export class Actions {
     }
   }
 
-  /** Send it for the machine as it was seen. A mere report in between is no reason to ask the person again. */
+  /** Send it for the machine as it was seen; if it is another by now, tell how. */
   async #send(name, seen, body) {
     const path = `/api/machines/${encodeURIComponent(seen.mac)}`;
-    let { version } = this.#model.machines.get(seen.mac) ?? seen;
-    for (let attempt = 1; ; attempt += 1) {
-      try {
-        return await post(`${path}/${name}`, { ...body, version });
-      } catch (error) {
-        if (!(error instanceof RefusedError) || error.status !== 409) throw error;
-        const current = await get(path);
-        this.#answered(current);
-        if (!same(seen, current)) {
-          throw new Error(`Nothing was done, because somebody has changed it meanwhile: ${difference(seen, current)}. Look again, then decide.`);
-        }
-        if (current.version === version || attempt === ATTEMPTS) throw error;
-        version = current.version;
-      }
+    try {
+      return await post(`${path}/${name}`, { ...body, version: seen.version });
+    } catch (error) {
+      if (!(error instanceof RefusedError) || error.status !== 409) throw error;
+      const current = await get(path);
+      this.#answered(current);
+      if (current.version === seen.version) throw error;
+      throw new Error(
+        `Nothing was done, because somebody has changed it meanwhile: ${difference(seen, current)}. Look again, then decide.`,
+      );
     }
   }
 }
@@ -181,15 +175,11 @@ function fits(name, machine) {
   return POSSIBLE_IN[name].includes(state);
 }
 
-const same = (a, b) =>
-  stateOf(a) === stateOf(b) && a.locked === b.locked && a.hostname === b.hostname &&
-  a.install?.desired_id === b.install?.desired_id;
-
 function difference(before, after) {
   const parts = [];
   if (stateOf(before) !== stateOf(after)) parts.push(`it was ${label(stateOf(before))} and is ${label(stateOf(after))} now`);
   if (before.locked !== after.locked) parts.push(after.locked ? "it is locked now" : "it is not locked any more");
   if (before.hostname !== after.hostname) parts.push(`it is called ${nameOf(after)} now`);
-  if (!parts.length) parts.push("another installation is asked for");
+  if (!parts.length) parts.push(`it is ${label(stateOf(after))} again`);
   return parts.join(", ");
 }

@@ -61,7 +61,7 @@ async function enter() {
     begin(await whoami());
   } catch (error) {
     if (error instanceof RefusedError) {
-      leave(error.status === 401 ? `This token does not open it: ${error.message}.` : `The API refuses: ${error.message}.`);
+      leave(refusal(error));
     } else if (byId("app").hidden && !byId("sign-in").hidden) {
       forgetToken();
       complain("The State API does not answer. Is it running? On its host: systemctl status machine-state-api");
@@ -72,6 +72,11 @@ async function enter() {
       setTimeout(() => hasToken() && !stream && enter(), 3000);
     }
   }
+}
+
+function refusal({ status, message }) {
+  if (status !== 401) return `The API refuses: ${message}.`;
+  return link.since ? "The token is no longer valid. Sign in again." : `This token does not open it: ${message}.`;
 }
 
 function complain(text) {
@@ -90,7 +95,7 @@ function begin({ scope, name, mac }) {
   stream = new Stream(path, {
     frame: takeFrame,
     down: lost,
-    refused: (error) => leave(error.status === 401 ? "The token is no longer valid. Sign in again." : `The API refuses: ${error.message}.`),
+    refused: (error) => leave(refusal(error)),
   });
 }
 
@@ -128,10 +133,9 @@ function takeFrame(event, data) {
     const before = new Map([...model.machines].map(([mac, machine]) => [mac, stateOf(machine)]));
     model.replace(data.machines);
     if (drawn) gatherNews(before, data.machines);
-    if (wasDown && drawn) {
-      announce("Connected again.");
-      details.refresh();
-    }
+    if (wasDown && drawn) announce("Connected again.");
+    // What has happened since is not in a picture of the moment.
+    details.refresh();
   } else if (event === "change") {
     const machines = data.machines ?? {};
     const before = new Map(Object.keys(machines).map((mac) => [mac, stateOf(model.machines.get(mac) ?? {})]));
@@ -144,9 +148,10 @@ function takeFrame(event, data) {
   schedule();
 }
 
-function lost({ reason, retryAt }) {
+function lost({ reason, retryAt, heard }) {
   const wasUp = link.up;
-  link = { up: false, since: link.since, retryAt, reason };
+  // The picture was true as long as the connection lived, also where nothing changed.
+  link = { up: false, since: wasUp ? heard : link.since, retryAt, reason };
   if (wasUp) announce("The connection is lost. What is shown may be out of date.");
   drawLink();
 }

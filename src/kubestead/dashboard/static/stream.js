@@ -19,8 +19,8 @@ export class Stream {
   #heard = 0;
 
   /**
-   * Handlers: frame(event, data), which also tells that the stream is up; down({reason, retryAt}); refused(error),
-   * after which nothing is tried again.
+   * Handlers: frame(event, data), which also tells that the stream is up; down({reason, retryAt, heard}), `heard`
+   * being when the connection last gave a sign of life; refused(error), after which nothing is tried again.
    */
   constructor(path, handlers) {
     this.#path = path;
@@ -66,7 +66,7 @@ export class Stream {
       const backOff = Math.min(LONGEST_WAIT, SHORTEST_WAIT * 2 ** this.#attempts) * (0.75 + Math.random() / 2);
       wait = Math.max(wait, backOff);
       this.#attempts += 1;
-      this.#handlers.down({ reason, retryAt: now() + wait });
+      this.#handlers.down({ reason, retryAt: now() + wait, heard: this.#heard });
       await this.#pause(wait);
     }
   }
