@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.unit.api_sample import CP, REGISTRY, Files, running
-from tests.unit.cli_sample import kubestead
+from tests.unit.cli_sample import COMMAND, kubestead
 
 NEW = "52:54:00:77:00:31"
 
@@ -135,3 +136,28 @@ def test_a_reader_may_not_see_the_text(live: Path, tmp_path: Path) -> None:
     for verb in ("push", "pull", "diff"):
         done = kubestead("registry", verb, written(tmp_path / "mine.json"), "--token-file", reader)
         assert (done.code, "scope operator" in done.err) == (1, True)
+
+
+def test_two_writers_behind_the_api_lose_nothing(live: Path, tmp_path: Path) -> None:
+    """Machines are added one by one and imported many at once, all at the same time."""
+    tables = []
+    for number in range(3):
+        macs = [f"52:54:00:79:{number:02x}:{index:02x}" for index in range(5)]
+        table = tmp_path / f"{number}.csv"
+        rows = "".join(f"{mac},many-{number}-{index},worker,amd64\n" for index, mac in enumerate(macs))
+        table.write_text(f"mac,hostname,role,architecture\n{rows}")
+        tables.append(table)
+    commands: list[list[str]] = [["machines", "import", str(table)] for table in tables]
+    commands += [
+        ["machines", "add", f"52:54:00:7a:00:{index:02x}", f"one-{index}", "worker", "amd64"]
+        for index in range(3)
+    ]
+    processes = [subprocess.Popen([*COMMAND, *words], stdout=subprocess.DEVNULL) for words in commands]
+    assert [process.wait(120) for process in processes] == [0] * len(commands)
+    names = {entry["hostname"] for entry in json.loads(live.read_text()).values()}
+    assert names == {
+        "cp-1",
+        "worker-1",
+        *(f"many-{number}-{index}" for number in range(3) for index in range(5)),
+        *(f"one-{index}" for index in range(3)),
+    }
