@@ -24,7 +24,7 @@ description:
 requirements:
   - To be enabled, C(callbacks_enabled = kubestead.homelab.state_report) in C(ansible.cfg).
 notes:
-  - Of a variable the text counts as the inventory, the play or C(--extra-vars) have it, without templates.
+  - Of C(machine_mac) the text counts as the inventory or C(--extra-vars) have it, without templates.
 extends_documentation_fragment:
   - kubestead.homelab.state_api
   - kubestead.homelab.state_api.plugin
@@ -88,6 +88,7 @@ import uuid
 
 from ansible import context
 from ansible.plugins.callback import CallbackBase
+from ansible.template import Templar
 from ansible_collections.kubestead.homelab.plugins.module_utils import lifecycle
 from ansible_collections.kubestead.homelab.plugins.module_utils.phases import RESET, VALIDATE, progress
 from ansible_collections.kubestead.homelab.plugins.module_utils.state_api_client import StateApiClient
@@ -107,7 +108,7 @@ from ansible_collections.kubestead.homelab.plugins.plugin_utils.run_record impor
     RunRecord,
     write_summary,
 )
-from ansible_collections.kubestead.homelab.plugins.plugin_utils.state_api import Place, find
+from ansible_collections.kubestead.homelab.plugins.plugin_utils.state_api import Place, find, option_variables
 
 _FLUSH = 3.0
 _FLUSH_AT_EXIT = 1.5
@@ -309,7 +310,8 @@ class CallbackModule(CallbackBase):
         if self._reporting is None:
             manager = self._play.get_variable_manager()
             variables = manager.get_vars(play=self._play, host=host)
-            self.set_options(var_options=variables)
+            templar = Templar(loader=self._play.get_loader(), variables=variables)
+            self.set_options(var_options=option_variables(variables, templar))
             place = find(self.get_option, variables)
             self._reporting = bool(place.url and place.token_file and not context.CLIARGS.get("check"))
             if self._reporting:

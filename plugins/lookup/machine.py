@@ -73,7 +73,7 @@ from ansible.plugins.lookup import LookupBase
 from ansible_collections.kubestead.homelab.plugins.module_utils.registry import Registry, RegistryError
 from ansible_collections.kubestead.homelab.plugins.module_utils.state_api_client import StateApiError
 from ansible_collections.kubestead.homelab.plugins.module_utils.state_api_machines import find_mac
-from ansible_collections.kubestead.homelab.plugins.plugin_utils.state_api import find
+from ansible_collections.kubestead.homelab.plugins.plugin_utils.state_api import connect, option_variables
 from ansible_collections.kubestead.homelab.plugins.plugin_utils.unsafe import make_unsafe
 
 
@@ -84,11 +84,12 @@ class LookupModule(LookupBase):
         self, terms: t.List[t.Any], variables: t.Optional[t.Mapping[str, t.Any]] = None, **kwargs: t.Any
     ) -> t.List[t.Any]:
         """Give the records."""
-        self.set_options(var_options=variables, direct=kwargs)
+        variables = variables or {}
+        self.set_options(var_options=option_variables(variables, self._templar), direct=kwargs)
         names = [str(term) for term in terms]
         path = self.get_option("registry")
         try:
-            records = self._from_file(path, names) if path else self._from_api(names, variables or {})
+            records = self._from_file(path, names) if path else self._from_api(names, variables)
         except (RegistryError, StateApiError) as error:
             raise AnsibleLookupError(str(error)) from None
         return [make_unsafe(record) for record in records]
@@ -105,7 +106,7 @@ class LookupModule(LookupBase):
         return records
 
     def _from_api(self, names: t.Sequence[str], variables: t.Mapping[str, t.Any]) -> t.List[t.Any]:
-        client = find(self.get_option, variables).address().connect(self.get_option("api_timeout"))
+        client = connect(self, variables)
         try:
             views = client.machines()
             return [client.config(find_mac(views, name)) for name in names]

@@ -62,7 +62,7 @@ from ansible_collections.kubestead.homelab.plugins.module_utils.state_api_client
     StateApiRefusedError,
 )
 from ansible_collections.kubestead.homelab.plugins.module_utils.state_api_machines import find_mac
-from ansible_collections.kubestead.homelab.plugins.plugin_utils.state_api import find
+from ansible_collections.kubestead.homelab.plugins.plugin_utils.state_api import connect, option_variables
 from ansible_collections.kubestead.homelab.plugins.plugin_utils.unsafe import make_unsafe
 
 _NOT_FOUND = 404
@@ -75,12 +75,13 @@ class LookupModule(LookupBase):
         self, terms: t.List[t.Any], variables: t.Optional[t.Mapping[str, t.Any]] = None, **kwargs: t.Any
     ) -> t.List[t.Any]:
         """Give the values."""
-        self.set_options(var_options=variables, direct=kwargs)
+        variables = variables or {}
+        self.set_options(var_options=option_variables(variables, self._templar), direct=kwargs)
         name = self.get_option("machine")
         if not name:
             raise AnsibleLookupError("machine is not set, and this host is none of the registry's machines")
         try:
-            client = find(self.get_option, variables or {}).address().connect(self.get_option("api_timeout"))
+            client = connect(self, variables)
             try:
                 mac = normalise_mac(name) if is_mac(name) else find_mac(client.machines(), name)
                 return [

@@ -116,7 +116,8 @@ from ansible_collections.kubestead.homelab.plugins.module_utils.state_api_module
     with_api,
 )
 
-NOT_FOUND, CONFLICT = 404, 409
+NOT_FOUND = 404
+CONFLICT = 409
 
 
 def look(client: StateApiClient, name: str) -> "dict[str, Any] | None":

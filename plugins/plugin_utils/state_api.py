@@ -17,6 +17,14 @@ from ansible_collections.kubestead.homelab.plugins.module_utils.state_api_client
 )
 
 GROUP = "state_api"
+_VARIABLES = (
+    "kubestead_api_url",
+    "kubestead_api_token_file",
+    "kubestead_api_ca_file",
+    "kubestead_api_timeout",
+    "kubestead_registry",
+    "machine_mac",
+)
 
 
 class Address(t.NamedTuple):
@@ -55,6 +63,11 @@ class Place(t.NamedTuple):
         return Address(self.url, self.token_file, ca_file)
 
 
+def option_variables(variables: t.Mapping[str, t.Any], templar: t.Any) -> t.Dict[str, t.Any]:
+    """The variables that set options. Ansible hands them over as they are written; here they are values."""
+    return {name: templar.template(variables[name]) for name in _VARIABLES if name in variables}
+
+
 def find(get_option: t.Callable[[str], t.Any], variables: t.Mapping[str, t.Any]) -> Place:
     """The API by the options `api_*`; what they leave out, by the first host of the group `state_api`."""
     url, token_file, ca_file = (
@@ -73,6 +86,11 @@ def find(get_option: t.Callable[[str], t.Any], variables: t.Mapping[str, t.Any])
         ca_file,
         str(server.get("state_api_ca_file") or kept / f"{name}.ca.crt"),
     )
+
+
+def connect(plugin: t.Any, variables: t.Mapping[str, t.Any]) -> StateApiClient:
+    """A client for a lookup; raises StateApiError."""
+    return find(plugin.get_option, variables).address().connect(plugin.get_option("api_timeout"))
 
 
 def _url(name: str, server: t.Mapping[str, t.Any]) -> str:
