@@ -60,7 +60,7 @@ def complete_claim(request: Request, name: ClaimInPath, body: ClaimCompletion) -
     return Json(claim_view(claim))
 
 
-@section.route("POST", "/api/claims/{name}/force", allow=(), gives=ClaimView, refuses=[404, 503])
+@section.route("POST", "/api/claims/{name}/force", allow=(), gives=ClaimView, refuses=[503])
 def force_claim(request: Request, name: ClaimInPath, body: ClaimBody) -> Json:
     """Give a claim to another holder, whatever the one before does; its epoch grows by one."""
     caller = caller_of(request)
