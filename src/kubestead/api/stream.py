@@ -131,7 +131,7 @@ class Broadcaster:
                 commented = started
                 await self._offer(lambda viewer: not viewer.frames and viewer.offer(_COMMENT))
             if told:
-                await asyncio.sleep(self._gather_seconds() - (time.monotonic() - started))
+                await asyncio.sleep(gather_seconds(len(self._viewers)) - (time.monotonic() - started))
 
     async def _until_woken(self) -> None:
         try:
@@ -140,9 +140,6 @@ class Broadcaster:
         except TimeoutError:
             pass
         self._woken.clear()
-
-    def _gather_seconds(self) -> float:
-        return min(LONGEST_GATHER, max(SHORTEST_GATHER, _GATHER_PER_VIEWER * len(self._viewers)))
 
     async def _draw(self) -> Picture:
         """The picture now; the events first, then the machines, so that no change falls between them."""
@@ -247,6 +244,11 @@ class Stream(Response):
         finally:
             self._broadcaster.leave(viewer)
             watching.cancel()
+
+
+def gather_seconds(viewers: int) -> float:
+    """How long changes are gathered before they are told: the longer, the more there are to tell."""
+    return min(LONGEST_GATHER, max(SHORTEST_GATHER, _GATHER_PER_VIEWER * viewers))
 
 
 async def _until_gone(receive: Receive, viewer: Viewer) -> None:
