@@ -110,6 +110,18 @@ def test_a_signal_gives_the_terminal_back(api: Running, files: Files) -> None:
         assert terminal.settings() == terminal.before
 
 
+def test_it_can_be_stopped_and_taken_up_again(api: Running, files: Files) -> None:
+    with monitor(api, files) as terminal:
+        terminal.wait_for_text("worker-1")
+        terminal.process.send_signal(signal.SIGTSTP)  # as Ctrl-Z does
+        terminal.wait_for(lambda: LEAVE in terminal.raw, "the shell's own screen")
+        terminal.process.send_signal(signal.SIGCONT)
+        terminal.wait_for(lambda: terminal.raw.count(ENTER) == 2, "the monitor's screen")
+        terminal.wait_for_text("worker-1")
+        terminal.press("q")
+        assert terminal.wait_for_end() == 0
+
+
 def test_many_machines_are_scrolled_filtered_and_searched(files: Files) -> None:
     many(files, 200)
     with running(files) as api:

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from collections.abc import Sequence
-from importlib import import_module
+from importlib import import_module, metadata
 from typing import Annotated
 
 import typer
@@ -33,7 +35,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     Typer itself ends it with 130 after Ctrl-C, and with 1 where nobody reads the output any more.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what a terminal of old cannot show is no reason to fail
+            stream.reconfigure(errors="replace")
     app(args=None if arguments is None else list(arguments), prog_name="kubestead")
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        print(f"kubestead {metadata.version('kubestead')}")
+        raise typer.Exit
+
+
+@app.callback()
+def kubestead(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """See and steer the machines of a homelab."""
 
 
 @command(app, "status")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Concatenate, ParamSpec, cast
@@ -96,6 +97,7 @@ def command(
                         ExitCode.WRONG_INPUT,
                     )
                 work(session, **values)
+                sys.stdout.flush()  # a full disk is to be told here, and not at the interpreter's end
             except Exception as error:
                 explained = explain(error, session.token_file)
                 if explained is None:

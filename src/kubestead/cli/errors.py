@@ -66,8 +66,9 @@ def explain(error: Exception, credential: str = "the token that was sent") -> Cl
     if isinstance(error, RegistryError):
         return _registry_error(error)
     # A reader that has left (EPIPE) is no problem: the program ends quietly elsewhere.
-    if isinstance(error, OSError) and error.filename and error.errno != errno.EPIPE:
-        return CliError(f"{error.filename}: {error.strerror}", code=ExitCode.LACKING)
+    if isinstance(error, OSError) and error.errno not in (None, errno.EPIPE):
+        where = error.filename or "the output"
+        return CliError(f"{where}: {error.strerror}", code=ExitCode.LACKING)
     return None
 
 

@@ -42,7 +42,7 @@ def monitor(session: Session, once: bool) -> None:
             "--json goes with --once; `kubestead events --follow --json` prints what happens.",
             ExitCode.WRONG_INPUT,
         )
-    if not sys.stdout.isatty():
+    if not sys.stdout.isatty() or console().is_dumb_terminal:
         raise CliError(
             "monitor needs a terminal", "`kubestead monitor --once` does not.", ExitCode.WRONG_INPUT
         )
