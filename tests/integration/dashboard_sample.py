@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
 from tests.integration.needs import require
 from tests.unit.api_sample import BEARER, Files
 
 WAIT = 15_000  # milliseconds, for what comes about by itself; on a busy computer too
+expect.set_options(timeout=WAIT)
 # Runs before the page's own scripts: what the browser refuses by the Content Security Policy, how long it
 # is busy.
 _WATCH = """

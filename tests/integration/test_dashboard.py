@@ -9,11 +9,15 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
+from email.message import Message
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
-from playwright.sync_api import Browser, Page, Request, Route, expect
+from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Request as Sent
 
 from kubestead.model.state_api_client import StateApiClient
 from tests.integration.dashboard_sample import Visit, chromium, entry, mac, write_registry
@@ -447,7 +451,7 @@ def test_an_operator_acts_and_a_reader_cannot(visit: Opener, client: StateApiCli
     page.keyboard.press("Escape")
 
     reader = visit(token=client.create_token("a-reader", "read")["token"])
-    expect(reader.page.locator("#who")).to_contain_text("may look")
+    expect(reader.page.locator("#who")).to_contain_text("read only")
     assert reader.page.get_by_role("button", name="Approve").count() == 0
     reader.page.get_by_role("button", name="worker-1", exact=True).click()
     expect(reader.page.locator("#details-facts")).to_contain_text("10.88.0.2")
@@ -478,10 +482,10 @@ def test_two_at_once_are_told_and_a_mere_report_in_between_is_no_conflict(
     visit: Opener, client: StateApiClient, api: Running
 ) -> None:
     page = visit().page
-    sent: list[Request] = []
+    sent: list[Sent] = []
 
-    def meanwhile(change: Callable[[], object]) -> Callable[[Route, Request], None]:
-        def handle(route: Route, request: Request) -> None:
+    def meanwhile(change: Callable[[], object]) -> Callable[[Route, Sent], None]:
+        def handle(route: Route, request: Sent) -> None:
             if not sent:
                 change()
             sent.append(request)
@@ -554,6 +558,39 @@ def _sources(page: Page) -> set[str]:
     return set(
         page.evaluate("performance.getEntriesByType('resource').map(entry => new URL(entry.name).origin)")
     )
+
+
+def _get(url: str, method: str = "GET", **headers: str) -> tuple[int, Message, bytes]:
+    try:
+        with urlopen(Request(url, headers=headers, method=method), timeout=10) as answer:
+            return answer.status, answer.headers, answer.read()
+    except HTTPError as error:
+        return error.code, error.headers, error.read()
+
+
+def test_the_page_is_served_to_run_nothing_else_and_to_be_asked_for_anew(api: Running) -> None:
+    for path in ("/", *(f"/static/{file.name}" for file in STATIC.iterdir() if file.name != "index.html")):
+        status, headers, body = _get(api.url + path)
+        assert (status, body != b"") == (200, True), path
+        policy = set((headers["Content-Security-Policy"] or "").split("; "))
+        assert {"default-src 'none'", "script-src 'self'", "style-src 'self'", "connect-src 'self'"} <= policy
+        assert {"base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"} <= policy
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Referrer-Policy"] == "no-referrer"
+        assert headers["Cache-Control"] == "no-cache"
+        known = {"If-None-Match": f'"other", W/{headers["ETag"]}'}
+        status, headers, body = _get(api.url + path, **known)
+        assert (status, body) == (304, b""), path
+        status, headers, body = _get(api.url + path, method="HEAD")
+        assert (status, body) == (200, b""), path
+    for path in ("/static/none.js", "/static/index.html", "/static/..%2fpages.py", "/static/"):
+        status, headers, body = _get(api.url + path)
+        assert status == 404, path
+        assert json.loads(body)["detail"]
+    page = _get(api.url + "/")[2].decode()
+    assert "<style" not in page
+    assert re.search(r"<script(?! [^>]*src=)", page) is None
+    assert re.search(r"\s(style|on\w+)=", page) is None
 
 
 def test_nothing_comes_from_elsewhere(visit: Opener, api: Running) -> None:

@@ -122,6 +122,6 @@ def test_two_hundred_machines_that_change_two_hundred_times_a_second_leave_it_re
         f"a search took {answered * 1000:.0f} ms"
     )
     assert rate > 100, "there was load"
-    assert max(busy, default=0) < 400
+    assert max(busy, default=0) < 500
     assert sum(busy) < seconds * 1000 * 0.25
     assert answered < 2

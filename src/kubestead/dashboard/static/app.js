@@ -89,7 +89,7 @@ function begin({ scope, name, mac }) {
   byId("token").value = "";
   say(byId("sign-in-problem"), null);
   actions.operator = scope === "operator";
-  setText(byId("who"), [name, { operator: "may act", read: "may look", machine: "sees itself" }[scope] ?? scope].filter(Boolean).join(" · "));
+  setText(byId("who"), [name, { read: "read only", machine: "its own machine only" }[scope] ?? scope].filter(Boolean).join(" · "));
   show("app");
   const path = scope === "machine" && mac ? `/api/stream?mac=${encodeURIComponent(mac)}` : "/api/stream";
   stream = new Stream(path, {
@@ -237,7 +237,8 @@ function draw() {
     drawn = true;
     openFromAddress();
   }
-  if (details.mac && changed.has(details.mac)) details.draw();
+  if (details.mac && !model.machines.has(details.mac)) details.close();
+  else if (details.mac && changed.has(details.mac)) details.draw();
 }
 
 function settle() {
@@ -283,6 +284,7 @@ function drawClusters() {
 function drawRegistry({ condition, problems = [], warnings = [] }) {
   const place = byId("registry");
   const bad = condition !== "ok";
+  if (bad && (place.hidden || !place.classList.contains("bad"))) announce("The registry is not valid.");
   setHidden(place, !bad && !problems.length && !warnings.length);
   place.classList.toggle("bad", bad);
   setText(

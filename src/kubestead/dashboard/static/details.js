@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // One machine: all that is known of it, its history, and what may be done with it.
 import { get } from "./api.js";
-import { byId, icon, make, say, setAttribute, setHidden, setText } from "./dom.js";
+import { byId, icon, make, say, setHidden, setText } from "./dom.js";
 import { nameOf } from "./model.js";
 import { label, look, MARKS, roleLabel, stateOf, verdict } from "./states.js";
 import { longSpan, moment, now, span } from "./time.js";
 
 const FIRST = 50;
 const MOST = 500;
+const LONGEST_TEXT = 2000; // of what an event says; the newest error stands in full above
 
 const dialog = byId("details");
 
@@ -125,7 +126,7 @@ export class Details {
     }
     const percent = machine.progress === null ? null : `${machine.progress} %`;
     setText(place.querySelector(".phase"), [machine.phase, percent].filter(Boolean).join(" · "));
-    const message = machine.message ?? (state === "discovered" ? "A new machine: it asks to be approved." : "");
+    const message = machine.message ?? (state === "discovered" ? "New: it asks to be approved." : "");
     say(place.querySelector(".message"), message === machine.error ? "" : message);
   }
 
@@ -200,7 +201,8 @@ function told(event) {
   const said = [...new Set([event.message, event.error])].filter((text) => text && text !== headline(event));
   if (event.kind !== "report" && where) parts.push(make("p", { className: "where", text: where }));
   for (const text of said) {
-    parts.push(make("p", { className: text === event.error ? "said error-text" : "said", dir: "auto", text }));
+    const short = text.length > LONGEST_TEXT ? `${text.slice(0, LONGEST_TEXT)} …` : text;
+    parts.push(make("p", { className: text === event.error ? "said error-text" : "said", dir: "auto", text: short }));
   }
   const features = Object.entries(event.features ?? {}).map(([name, status]) => `${name}: ${status}`);
   if (features.length) parts.push(make("p", { className: "where", dir: "auto", text: features.join(", ") }));

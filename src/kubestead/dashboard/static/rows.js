@@ -124,7 +124,7 @@ export function summary(machine) {
 }
 
 function hint(machine) {
-  if (stateOf(machine) === "discovered") return "A new machine: it asks to be approved.";
+  if (stateOf(machine) === "discovered") return "New: it asks to be approved.";
   if (!machine.state) return "In the registry; it has never reported.";
   return "";
 }
