@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from kubestead.model.atomic import write_atomically
 from kubestead.model.registry_lock import locked
 from kubestead.model.registry_sync import fingerprint
 from tests.unit.api_sample import CP, REGISTRY, WORKER, Files, bearer, serving, until
@@ -242,9 +243,9 @@ def test_edits_in_place_leave_events(files: Files) -> None:
                 event["message"] for event in api.get("/api/events").json() if event["kind"] == "registry"
             ]
 
-        files.registry.write_text(text({**REGISTRY, NEW: ENTRY}))
+        write_atomically(files.registry, text({**REGISTRY, NEW: ENTRY}))
         until(lambda: len(noted()) == 1)
-        files.registry.write_text("{")
+        write_atomically(files.registry, "{")
         until(lambda: len(noted()) == 2)
         files.registry.unlink()
         until(lambda: len(noted()) == 3)

@@ -17,6 +17,7 @@ from starlette.types import Message
 
 from kubestead.api.app import create_app
 from kubestead.api.stream import LONGEST_GATHER, SHORTEST_GATHER, gather_seconds
+from kubestead.model.atomic import write_atomically
 from kubestead.store import StateReport, Store, StoreUnavailableError
 from tests.unit.api_sample import BEARER, CP, REGISTRY, WORKER, Files
 
@@ -111,6 +112,11 @@ async def report(app: FastAPI, mac: str, state: str, **more: Any) -> None:
     """A report as the API takes it: written, and the stream woken."""
     await asyncio.to_thread(app.state.store.record_state, StateReport(mac, state, initial="approved", **more))
     app.state.stream.wake()
+
+
+def edit(files: Files, text: str) -> None:
+    """Save the registry as editors do, in one step."""
+    write_atomically(files.registry, text)
 
 
 def test_a_viewer_sees_all_and_then_what_changes(files: Files) -> None:
@@ -236,19 +242,17 @@ def test_changes_of_the_registry_are_seen(files: Files) -> None:
         async with serving(files, registry_poll_seconds=0.02) as app:
             watcher = watch(app)
             await watcher.frame()
-            files.registry.write_text(
-                json.dumps({**REGISTRY, WORKER: {**REGISTRY[WORKER], "ip": "10.77.0.21"}})
-            )
+            edit(files, json.dumps({**REGISTRY, WORKER: {**REGISTRY[WORKER], "ip": "10.77.0.21"}}))
             kind, _number, data = await watcher.frame()
             assert (kind, data["machines"][WORKER]["ip"]) == ("change", "10.77.0.21")
             assert "registry" not in data, "its condition is what it was"
-            files.registry.write_text("{")
+            edit(files, "{")
             while "registry" not in data:
                 kind, _number, data = await watcher.frame()
             assert (kind, data["machines"], data["registry"]["condition"]) == ("change", {}, "invalid")
             assert data["registry"]["problems"]
             # Other machines are told as a whole: which have gone cannot be said by a change.
-            files.registry.write_text(json.dumps({CP: REGISTRY[CP]}))
+            edit(files, json.dumps({CP: REGISTRY[CP]}))
             while kind != "snapshot":
                 kind, _number, data = await watcher.frame()
             assert list(data["machines"]) == [CP]
