@@ -32,6 +32,7 @@ class PostgreSQL:
         self._bin = Path(initdb).parent
         self._data = folder / "data"
         self._numbers = count(1)
+        self._again: str | None = None
         self.socket = folder
         self._owner: dict[str, Any] = {}
         if os.geteuid() == 0:  # the server refuses to run as root
@@ -71,6 +72,24 @@ class PostgreSQL:
         with self.connect() as connection:
             connection.execute(f"CREATE DATABASE {name}")
         return name
+
+    def emptied(self) -> str:
+        """One database that is used again and again, emptied; its name. That is quicker than new ones."""
+        if self._again is None:
+            self._again = self.new_database()
+        with self.connect(self._again) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            connection.execute("DROP SCHEMA public CASCADE")
+            connection.execute("CREATE SCHEMA public")
+        return self._again
+
+    def dump(self, database: str, path: Path) -> None:
+        """Dump a database as anybody would, past the code under test."""
+        command = [str(self._bin / "pg_dump"), "-Fc", "-h", str(self.socket), "-U", USER, "-f", str(path)]
+        subprocess.run([*command, database], env={**os.environ, "PGPASSWORD": PASSWORD}, check=True)
 
     def _run(self, program: str, *arguments: str) -> None:
         # Not into a pipe: the server inherits it, and reading to its end would never end.

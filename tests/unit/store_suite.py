@@ -6,10 +6,11 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from typing import Any
 
 import pytest
@@ -51,7 +52,7 @@ def number(each: int) -> str:
     return f"52:54:00:01:{each // 256:02x}:{each % 256:02x}"
 
 
-def together(calls: list[Callable[[], Any]]) -> list[Any]:
+def together(calls: Sequence[Callable[[], Any]]) -> list[Any]:
     """Make calls at the same moment, each in a thread; give what they gave, or raised."""
     barrier = threading.Barrier(len(calls))
 
@@ -77,8 +78,12 @@ def agrees_with_model(url: str, examples: int) -> None:
                     connection.execute(table.delete())
             return store
 
+        class Emptied(StoreModel):
+            def __init__(self) -> None:
+                super().__init__(empty)
+
         run_state_machine_as_test(
-            lambda: StoreModel(empty),
+            Emptied,
             settings=settings(max_examples=examples, stateful_step_count=20, deadline=None, database=None),
         )
 
@@ -150,6 +155,14 @@ class StoreSuite:
         assert (record.message, record.phase, record.error, record.features["gpu"]) == (text,) * 4
         assert store.events()[0].features == {"gpu": text}
         assert store.note("registry", text).message == store.recent_events()[0].message == text
+
+    def test_a_nul_is_no_text_to_any_database(self, store: Store) -> None:
+        given = report(message="a\0\0b \\u0000", features={"gpu": "\0"})
+        store.record_state(given)
+        record = store.machine(MAC)
+        assert record is not None
+        assert record.message == store.events()[0].message == "a\ufffd\ufffdb \\u0000"
+        assert record.features == {"gpu": "\ufffd"}
 
     def test_features_keep_their_status_until_they_are_named_again(self, store: Store) -> None:
         store.record_state(report(features={"gpu": "installing", "nfs": "ok"}))
@@ -453,7 +466,7 @@ class StoreSuite:
         seen = stores[0].record_state(report())
         outcomes = together(
             [
-                lambda store=store: store.act(MAC, "reinstall", actor="ada", expected_version=seen.version)
+                partial(store.act, MAC, "reinstall", actor="ada", expected_version=seen.version)
                 for store in stores * 4
             ]
         )
@@ -467,7 +480,7 @@ class StoreSuite:
         wanted = ["installing", "retired"] * 6
         outcomes = together(
             [
-                lambda store=store, state=state: store.record_state(report(state=state))
+                partial(store.record_state, report(state=state))
                 for store, state in zip(stores * 4, wanted, strict=True)
             ]
         )
@@ -480,8 +493,7 @@ class StoreSuite:
 
     def test_a_claim_has_one_winner(self, stores: list[Store]) -> None:
         calls = [
-            lambda store=store, place=place: store.take_claim("homelab", f"cp-{place}")
-            for place, store in enumerate(stores * 5)
+            partial(store.take_claim, "homelab", f"cp-{place}") for place, store in enumerate(stores * 5)
         ]
         outcomes = together(calls)
         (winner,) = (each for each in outcomes if not isinstance(each, Exception))
@@ -494,7 +506,7 @@ class StoreSuite:
     def test_a_deadline_passes_once(self, stores: list[Store]) -> None:
         stores[0].write([report(number(each)) for each in range(40)])
         later = datetime.now(timezone.utc) + timedelta(hours=1)
-        outcomes = together([lambda store=store: store.expire(later) for store in stores * 3])
+        outcomes = together([partial(store.expire, later) for store in stores * 3])
         assert Counter(record.mac for each in outcomes for record in each) == {
             number(each): 1 for each in range(40)
         }

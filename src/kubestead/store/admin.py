@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, cast
 
 import psycopg
 import sqlalchemy as sa
@@ -128,7 +127,7 @@ def _replace_file(file: Path, content: Path) -> None:
 def _restore_dump(dumped: dump.Dump, target: sa.URL) -> None:
     with _replaced(target) as connection:
         migrate_within(connection, dumped.revision)
-        dumped.load(cast("psycopg.Connection[Any]", connection.connection.driver_connection))
+        dumped.load(connection)
         migrate_within(connection)
         copying.set_sequences(connection)
 

@@ -9,6 +9,7 @@ one round trip instead of many.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Sequence
 from datetime import datetime, timezone
 from typing import Any
@@ -39,6 +40,7 @@ _MACHINE = [
         "completed_install_id",
     )
 ]
+_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 _EVENT = [column for column in events.c if column.name != "id"]
 _FEATURE = list(machine_features.c)
 _DATUM = list(machine_data.c)
@@ -141,7 +143,7 @@ class Bulk:
 
     def _send(self, connection: sa.Connection, statement: Any, rows: Sequence[Sequence[Any]]) -> None:
         if rows:
-            connection.execute(statement, {"rows": to_json(rows)})
+            connection.execute(statement, {"rows": _without_nul(to_json(rows))})
 
     def _moment(self, moment: datetime | None) -> str | None:
         if moment is None:
@@ -212,6 +214,11 @@ class Bulk:
 def to_json(value: Any) -> str:
     """Strict JSON. Half a surrogate pair in a text is refused by the database's driver."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _without_nul(text: str) -> str:
+    # No database has a NUL in its texts. (Within a datum it is escaped twice, and stays.)
+    return _NUL.sub(r"\1\\ufffd", text) if "\\u0000" in text else text
 
 
 def _machine(row: list[Any]) -> MachineRecord:

@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import psycopg
 import sqlalchemy as sa
@@ -65,41 +65,54 @@ class Dump:
                 f"{path} is a PostgreSQL dump, but of no state store of Kubestead: "
                 f"it has the tables {', '.join(sorted(found)) or 'of nobody'}"
             )
-        self.tables = [table.name for table in metadata.sorted_tables if table.name in found]
-        rows = [row for _columns, row in self._rows(VERSION_TABLE)]
+        # Machines first: others refer to them, in the first schema events too.
+        self.tables = sorted(found - {VERSION_TABLE}, key=lambda name: (name != "machines", name))
+        _columns, *rows = self._rows(VERSION_TABLE)
         if len(rows) != 1:
-            raise StoreError(f"{path} does not say which schema it has: use another backup")
+            raise self._damaged("it does not say which schema it has")
         self.revision = rows[0].decode().strip()
 
-    def load(self, connection: psycopg.Connection[Any]) -> None:
-        """Put the rows of all tables into those of the same names, which are there and empty."""
+    def load(self, connection: sa.Connection) -> None:
+        """Put all rows into the tables, which are there in the dump's schema, and empty."""
+        tables = {
+            name: {column["name"] for column in columns}
+            for (_schema, name), columns in sa.inspect(connection).get_multi_columns().items()
+            if name != VERSION_TABLE
+        }
+        if set(self.tables) != set(tables):
+            raise self._damaged(
+                f"it has the tables {', '.join(self.tables)}, not {', '.join(sorted(tables))}"
+            )
+        driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
         for table in self.tables:
-            self._load_table(connection, table)
+            rows = self._rows(table)
+            columns = [name.strip().strip('"') for name in next(rows).decode(errors="replace").split(",")]
+            if set(columns) != tables[table]:
+                raise self._damaged(f"{table} has the columns {', '.join(columns)}")
+            statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
+                sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, columns))
+            )
+            with driver.cursor() as cursor, cursor.copy(statement) as copy:
+                for row in rows:
+                    copy.write(row)
 
-    def _load_table(self, connection: psycopg.Connection[Any], table: str) -> None:
-        rows = self._rows(table)
-        first = next(rows, None)
-        if first is None:
-            return
-        columns, row = first
-        statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
-            sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, columns))
-        )
-        with connection.cursor() as cursor, cursor.copy(statement) as copy:
-            copy.write(row)
-            for _columns, row in rows:
-                copy.write(row)
-
-    def _rows(self, table: str) -> Iterator[tuple[list[str], bytes]]:
-        columns: list[str] | None = None
-        for line in self._lines("--data-only", f"--table={table}", "--file=-"):
-            if columns is None:
-                if match := _COPY.match(line.rstrip(b"\n")):
-                    columns = [name.strip().strip('"') for name in match[1].decode().split(",")]
-            elif line == b"\\.\n":
-                columns = None
-            else:
-                yield columns, line
+    def _rows(self, table: str) -> Iterator[bytes]:
+        """The names of a table's columns, then its rows."""
+        lines = self._lines("--data-only", f"--table={table}", "--file=-")
+        for line in lines:
+            if match := _COPY.match(line.rstrip(b"\n")):
+                yield match[1]
+                break
+        else:
+            raise self._damaged(f"it has no rows of {table}, nor their end")
+        for line in lines:
+            if line == b"\\.\n":
+                break
+            yield line
+        else:
+            raise self._damaged(f"the rows of {table} have no end")
+        for _line in lines:  # to the end: only then is it known whether all could be read
+            pass
 
     def _lines(self, *arguments: str) -> Iterator[bytes]:
         with tempfile.TemporaryFile() as errors:
@@ -112,7 +125,10 @@ class Dump:
             if reading.returncode:
                 errors.seek(0)
                 problem = errors.read().decode(errors="replace").strip()
-                raise StoreError(f"{self.path} is damaged, or no dump: {problem}. Use another backup.")
+                raise self._damaged(problem)
+
+    def _damaged(self, problem: str) -> StoreError:
+        return StoreError(f"{self.path} is damaged, or no dump: {problem}. Use another backup.")
 
 
 def _program(name: str) -> str:
