@@ -16,7 +16,7 @@ from .errors import CliError
 from .names import find
 from .output import note, one_line, print_json, show
 from .session import Session
-from .views import View, called, state_of
+from .views import View, called, state_of, titled
 
 _CONFLICT = 409
 _DONE = {
@@ -46,15 +46,15 @@ def act(
         except StateApiRefusedError as error:
             if error.status != _CONFLICT:
                 raise
-            problems.append(f"{called(views[mac])} ({mac}): {one_line(error.detail)}")
+            problems.append(f"{titled(views[mac])}: {one_line(error.detail)}")
     if session.json:
         print_json(done)
     else:
-        for mac, view in done.items():
+        for view in done.values():
             done_word = _DONE[action]
             if action == "unlock" and view["locked"]:
                 done_word = "still locked, by `locked` in its registry entry: take it out there"
-            show(f"{called(view)} ({mac}): {done_word} ({state_of(view)})")
+            show(f"{titled(view)}: {done_word} ({state_of(view)})")
     if problems:
         text = problems[0] if len(problems) == 1 else f"{len(problems)} machines refuse to {action}"
         look = f" {called(views[macs[0]])}" if len(macs) == 1 else ""

@@ -7,6 +7,7 @@ import difflib
 from collections.abc import Mapping
 
 from kubestead.model.mac import normalise_mac
+from kubestead.model.problems import one_of
 
 from .errors import CliError
 from .output import one_line
@@ -32,7 +33,7 @@ def unknown(name: str, known: list[str]) -> CliError:
     near = difflib.get_close_matches(name.strip().lower(), known, n=3, cutoff=0.6)
     names = [item for item in known if ":" not in item]
     if near:
-        hint = f"Did you mean {' or '.join(near)}?"
+        hint = f"Did you mean {one_of(near)}?"
     elif len(names) <= _SHOWN:
         hint = f"There are: {', '.join(names)}." if names else "There is no machine at all."
     else:

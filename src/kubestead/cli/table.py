@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from .output import one_line
-from .views import View, age, said, state_of, style_of
+from .views import View, age, called, said, state_of, style_of
 
 _GAP = 2
 _LEAST_FOR_TEXT = 24
@@ -40,12 +40,16 @@ def _plain(key: str) -> Callable[[View, datetime], str]:
 
 
 _COLUMNS = (
-    Column("Hostname", lambda view, _: one_line(view["hostname"] or "-"), 0, widest=32, always=True),
+    Column("Hostname", lambda view, _: called(view), 0, widest=32, always=True),
     Column("Role", lambda view, _: one_line(view["role"] or "-"), 5, always=True),
     Column(
-        "State", lambda view, _: state_of(view), 1, style=lambda view: style_of(state_of(view)), always=True
+        "State",
+        lambda view, _: one_line(state_of(view)),
+        1,
+        style=lambda view: style_of(state_of(view)),
+        always=True,
     ),
-    Column("Locked", lambda view, _: "locked" if view["locked"] else "", 4, style=lambda _: "dim"),
+    Column("Lock", lambda view, _: "yes" if view["locked"] else "", 4),
     Column("Phase", _plain("phase"), 3, widest=20),
     Column("%", _progress, 3, right=True),
     Column("Reported", lambda view, now: age(view["updated_at"], now), 2, right=True, always=True),

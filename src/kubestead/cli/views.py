@@ -57,6 +57,12 @@ def called(view: View) -> str:
     return one_line(view["hostname"] or view["mac"])
 
 
+def titled(view: View) -> str:
+    """What a machine is called where its MAC matters too."""
+    mac = one_line(view["mac"])
+    return f"{called(view)} ({mac})" if view["hostname"] else mac
+
+
 def state_of(view: View) -> str:
     """The state in a word."""
     return str(view["state"] or SILENT)
