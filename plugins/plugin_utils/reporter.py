@@ -141,7 +141,8 @@ class Reporter:
                 if not queue:
                     del self._waiting[mac]
                 self._busy = True
-            failure, refusal = self._send(report)
+            withheld = report.mac in self._refused_macs and report.state != lifecycle.PROVISIONING
+            failure, refusal = ("", "") if withheld else self._send(report)
             with self._changed:
                 self._busy = False
                 if failure:
@@ -150,7 +151,7 @@ class Reporter:
                     queue = self._waiting.setdefault(mac, collections.deque())
                     if not queue or (queue[0].state, queue[0].phase) != (report.state, report.phase):
                         queue.appendleft(report)
-                else:
+                elif not withheld:
                     self._failures = 0
                     self.sent += not refusal
                     self.refused += bool(refusal)
@@ -161,8 +162,6 @@ class Reporter:
 
     def _send(self, report: Report) -> t.Tuple[str, str]:
         """Send one report; return why it could not be sent, or why it was refused, or twice nothing."""
-        if report.mac in self._refused_macs and report.state != lifecycle.PROVISIONING:
-            return "", ""
         try:
             if self._client is None:
                 self._client = self._connect()
