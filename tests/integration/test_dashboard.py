@@ -179,6 +179,27 @@ def test_changes_new_machines_and_ages_show_without_a_reload(visit: Opener, clie
     assert page.evaluate("window.sameDocument")
 
 
+def test_no_row_moves_away_from_under_a_pointer_nor_takes_the_focus_along(
+    visit: Opener, client: StateApiClient
+) -> None:
+    seen = visit()
+    page = seen.page
+    before = seen.names()
+    assert before[0] == "worker-10"
+    seen.row("worker-1").first.hover()
+    client.report_state(OTHER, "failed", error="it broke")
+    expect(seen.row("ml-1").locator(".word")).to_have_text("failed")  # it is told at once
+    expect(page.get_by_role("heading", level=1)).to_contain_text("2 failed")
+    assert seen.names() == before, "but nothing moves"
+    page.mouse.move(5, 5)
+    expect(page.locator("#rows .name").first).to_have_text("ml-1")
+
+    page.get_by_role("button", name="ml-1").focus()
+    client.report_state(OTHER, "ready", features={"gpu": "failed: no driver"})
+    expect(page.locator("#rows .name").first).to_have_text("worker-10")
+    expect(page.get_by_role("button", name="ml-1")).to_be_focused()
+
+
 def test_a_machine_shows_its_details_and_its_history_which_goes_on(
     visit: Opener, client: StateApiClient
 ) -> None:
