@@ -35,6 +35,11 @@ def _progress(view: View, _now: datetime) -> str:
     return "" if view["progress"] is None else str(view["progress"])
 
 
+def _reported(view: View, now: datetime) -> str:
+    # A machine that was only locked has a time, and has not reported.
+    return age(view["updated_at"] if view["state"] else None, now)
+
+
 def _plain(key: str) -> Callable[[View, datetime], str]:
     return lambda view, _now: one_line(view[key] or "")
 
@@ -52,7 +57,7 @@ _COLUMNS = (
     Column("Lock", lambda view, _: "yes" if view["locked"] else "", 4),
     Column("Phase", _plain("phase"), 3, widest=20),
     Column("%", _progress, 3, right=True),
-    Column("Reported", lambda view, now: age(view["updated_at"], now), 2, right=True, always=True),
+    Column("Reported", _reported, 2, right=True, always=True),
     Column("Address", lambda view, _: one_line(view["ip"] or view["address"] or ""), 7),
     Column("MAC", lambda view, _: one_line(view["mac"]), 6, always=True),
     Column("Features", lambda view, _: one_line(" ".join(view["features"])), 8, widest=40),
