@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,9 +98,12 @@ class Running:
 
 
 @contextmanager
-def running(files: Files) -> Iterator[Running]:
-    """Start the program, wait for its readiness, stop it at the end."""
-    folder = files.database.parent
+def running(files: Files, *more: str, wrapper: Sequence[str] = ()) -> Iterator[Running]:
+    """Start the program, wait for its readiness, stop it at the end.
+
+    more: further arguments; wrapper: a command that runs it.
+    """
+    folder = files.token.parent
     log, ready = folder / "log", folder / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifications, log.open("a") as stream:
         ready.unlink(missing_ok=True)
@@ -108,7 +111,10 @@ def running(files: Files) -> Iterator[Running]:
         notifications.settimeout(30)
         port = free_port()
         process = subprocess.Popen(
-            files.arguments(port), stderr=stream, text=True, env={**os.environ, "NOTIFY_SOCKET": str(ready)}
+            [*wrapper, *files.arguments(port), *more],
+            stderr=stream,
+            text=True,
+            env={**os.environ, "NOTIFY_SOCKET": str(ready)},
         )
         try:
             assert notifications.recv(100) == b"READY=1", "the program says that it is ready"
