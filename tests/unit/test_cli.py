@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from kubestead.cli import durations, session, views
+from kubestead.cli import durations, machines, session, views
 from kubestead.cli.session import Session
 from tests.unit.api_sample import CP, REGISTRY, WORKER, Files, Running, free_port, running
 from tests.unit.cli_sample import COMMAND, kubestead
@@ -211,6 +211,24 @@ def test_a_reinstall_is_asked_for_by_name_and_confirmed(api: Running) -> None:
     done = kubestead("machines", "reinstall", "cp-1")
     assert (done.code, "--yes" in done.err) == (2, True)
     assert api.client().machine(CP)["state"] == "failed"
+
+
+def test_a_machine_that_changed_while_a_person_thought_is_not_erased(
+    api: Running, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mac = "52:54:00:77:00:51"
+    entry = {"hostname": "slow-1", "role": "worker", "architecture": "amd64"}
+    files.registry.write_text(json.dumps({**REGISTRY, mac: entry}))
+    api.client().report_state(mac, "provisioning")
+
+    def thinks(question: str, yes: bool) -> None:
+        assert "Install slow-1" in question
+        api.client().report_state(mac, "ready")
+
+    monkeypatch.setattr(machines, "confirm", thinks)
+    done = kubestead("machines", "reinstall", "slow-1")
+    assert (done.code, "kubestead machines status slow-1" in done.err) == (1, True)
+    assert api.client().machine(mac)["state"] == "ready"
 
 
 def test_events_are_shown_newest_last(api: Running) -> None:
