@@ -135,6 +135,8 @@ class StoreSuite:
         assert (second.error, second.features, second.correlation_id) == ("no space", {"gpu": "none"}, None)
         assert second.at == record.updated_at == record.since
         assert store.machine(OTHER) is None
+        assert store.machines([OTHER, MAC]) == {MAC: record}
+        assert store.machines([]) == {}
 
     def test_the_same_state_again_is_progress(self, store: Store) -> None:
         first = store.record_state(report(progress=10))
@@ -305,7 +307,8 @@ class StoreSuite:
         assert store.record_state(report(state="ready")).state == "ready", "its late success counts"
 
     def test_deadlines_can_be_set(self, url: str) -> None:
-        with closing(Store(url, {"ready": 5})) as store:
+        with closing(Store(url, {"ready": 5, "installed": 0})) as store:
+            assert store.record_state(report(OTHER, "installed")).deadline_at is None
             assert store.record_state(report()).deadline_at is None
             record = store.record_state(report(state="ready", error="a last word"))
             (failed,) = store.expire(record.updated_at + timedelta(seconds=7))

@@ -7,7 +7,15 @@ import itertools
 
 import pytest
 
-from kubestead.model.lifecycle import STATES, TRANSITIONS, TransitionError, check_transition, is_legal
+from kubestead.model.lifecycle import (
+    ACTIONS,
+    DEADLINES,
+    STATES,
+    TRANSITIONS,
+    TransitionError,
+    check_transition,
+    is_legal,
+)
 
 
 def test_every_state_has_its_transitions() -> None:
@@ -63,3 +71,15 @@ def test_an_unknown_state_is_named() -> None:
     assert not is_legal("approved", "bored")
     with pytest.raises(TransitionError, match='"bored" is not a state, expected one of discovered'):
         check_transition("approved", "bored")
+
+
+def test_states_in_which_a_machine_is_at_work_have_a_deadline_and_may_fail() -> None:
+    assert set(DEADLINES) == {"install_pending", "installing", "provisioning", "rescue"}
+    assert all(seconds >= 60 and is_legal(state, "failed") for state, seconds in DEADLINES.items())
+
+
+def test_what_an_operator_asks_for_leads_to_a_state_that_there_is() -> None:
+    targets = {action: state for action, state in ACTIONS.items() if state}
+    assert targets == {"approve": "approved", "reinstall": "install_pending", "retire": "retired"}
+    assert set(ACTIONS) - set(targets) == {"lock", "unlock"}
+    assert all(any(state in TRANSITIONS[before] for before in STATES) for state in targets.values())

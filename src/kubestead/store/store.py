@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -157,10 +157,10 @@ class Store:
             self._save_token_uses(connection)
         return [record for record, _event in changes]
 
-    def machines(self) -> dict[str, MachineRecord]:
-        """All that the store knows, by MAC in order."""
+    def machines(self, macs: Collection[str] | None = None) -> dict[str, MachineRecord]:
+        """All that the store knows, or those of `macs`, by MAC in order."""
         with self._reading() as connection:
-            return self._bulk.load(connection)
+            return self._bulk.load(connection, macs)
 
     def machine(self, mac: str) -> MachineRecord | None:
         """One machine; None where it has never been seen."""

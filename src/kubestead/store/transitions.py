@@ -23,7 +23,7 @@ from kubestead.model.lifecycle import (
 from .errors import ConflictError, IllegalTransitionError
 from .records import Event, MachineRecord, StateReport
 
-Deadlines = Mapping[str, float]
+Deadlines = Mapping[str, float]  # of a state in seconds; 0 or not there: it has none
 
 
 def reported(
@@ -157,8 +157,8 @@ def _unseen(mac: str, now: datetime) -> MachineRecord:
 
 
 def _deadline(state: str, now: datetime, deadlines: Deadlines) -> datetime | None:
-    seconds = deadlines.get(state)
-    return None if seconds is None else now + timedelta(seconds=seconds)
+    seconds = deadlines.get(state, 0)
+    return now + timedelta(seconds=seconds) if seconds else None
 
 
 def _check(
