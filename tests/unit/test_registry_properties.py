@@ -12,10 +12,10 @@ import jsonschema
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from registry_samples import GOOD_ENTRIES, GOOD_MACS, SCHEMA, TEXT, VALUES, entries, near
 
 from kubestead.model.mac import is_mac, normalise_mac
 from kubestead.model.registry import Problem, Registry, RegistryError
+from tests.unit.registry_samples import GOOD_ENTRIES, GOOD_MACS, SCHEMA, TEXT, VALUES, entries, near
 
 MAC = "52:54:00:77:00:11"
 OTHER = "52:54:00:77:00:12"
