@@ -54,12 +54,6 @@ def _difference(there: Any, here: Any) -> str:
     return f"there: {as_json(there, None)}\nhere:  {as_json(here, None)}"
 
 
-def without(registry: Registry, name: str) -> tuple[Registry, Machine]:
-    """The registry without a machine, and the machine."""
-    machine = named(registry, name)
-    return registry.without_machine(machine.mac), machine
-
-
 def named(registry: Registry, name: str) -> Machine:
     """The machine of a registry that a person means."""
     machine = registry.find(name.strip())

@@ -58,11 +58,9 @@ class Session:
         """A client with the token."""
         return self.client()
 
-    def client(self, timeout: float = 30.0, *, with_token: bool = True) -> StateApiClient:
+    def client(self, timeout: float = 30.0) -> StateApiClient:
         """Another client, for a thread of its own or for an answer that is wanted at once."""
-        return StateApiClient(
-            self.url, self._token() if with_token else None, timeout=timeout, ca_file=self.ca_file
-        )
+        return StateApiClient(self.url, self._token(), timeout=timeout, ca_file=self.ca_file)
 
     def _token(self) -> str:
         if not self.token_file:
