@@ -17,6 +17,8 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from kubestead.api.errors import problem
+from kubestead.api.middleware import RequestLog
 from kubestead.api.server import StateServer, listen
 from kubestead.api.settings import Settings
 from kubestead.api.tls import Tls
@@ -116,14 +118,16 @@ class Served:
 
 @contextmanager
 def served(app: FastAPI, settings: Settings, loop: str = "uvloop") -> Iterator[Served]:
-    """Run a server until the end of the block."""
+    """Run a server until the end of the block; plain HTTP where TLS is spoken gets a 400."""
     port, boot_port = listen("127.0.0.1", 0), listen("127.0.0.1", 0)
     numbers = port.getsockname()[1], boot_port.getsockname()[1]
-    server = StateServer(app, settings, port, boot_port, Tls.of(settings), loop=loop)
+    plain = RequestLog(problem(400, "this port speaks TLS", {"Connection": "close"}))
+    server = StateServer(app, settings, port, boot_port, Tls.of(settings), plain=plain, loop=loop)
     thread = threading.Thread(target=server.run, name="server")
     thread.start()
     try:
-        until(lambda: server.started)
+        until(lambda: server.listens or not thread.is_alive())
+        assert thread.is_alive(), "the server starts"
         yield Served(*numbers, server)
     finally:
         server.should_exit = True

@@ -61,9 +61,12 @@ def small_app() -> FastAPI:
     return app
 
 
+def connect_tls(port: int, context: ssl.SSLContext) -> ssl.SSLSocket:
+    return context.wrap_socket(connect(port), server_hostname="localhost")
+
+
 def connect(port: int, context: ssl.SSLContext | None = None) -> socket.socket:
-    plain = socket.create_connection(("127.0.0.1", port), timeout=10)
-    return context.wrap_socket(plain, server_hostname="localhost") if context else plain
+    return connect_tls(port, context) if context else socket.create_connection(("127.0.0.1", port), 10)
 
 
 def read_to_end(connection: socket.socket) -> bytes:
@@ -95,23 +98,24 @@ def with_tls(place: Place, request: pytest.FixtureRequest) -> Iterator[Served]:
 
 
 def test_one_port_speaks_both(place: Place, with_tls: Served) -> None:
-    with connect(with_tls.port, place.trusting()) as connection:
+    with connect_tls(with_tls.port, place.trusting()) as connection:
         for _ in range(2):
             status, headers, body = ask(connection, GET)
             assert (status, json.loads(body)) == (200, {"client": "127.0.0.1", "scheme": "https"})
             assert headers["x-correlation-id"]
         assert connection.version() in ("TLSv1.2", "TLSv1.3")
     with connect(with_tls.port) as connection:
-        status, _, body = ask(connection, b"GET /api/states HTTP/1.1\r\nHost: 10.0.0.10:8080\r\n\r\n")
-        assert status >= 400
-        assert "https://10.0.0.10:8080" in json.loads(body)["detail"]
+        status, headers, body = ask(connection, GET)
+        assert (status, json.loads(body)) == (400, {"detail": "this port speaks TLS"})
+        assert headers["x-correlation-id"]
+        assert connection.recv(1) == b""
 
 
 def test_old_tls_is_refused(place: Place, with_tls: Served) -> None:
     context = place.trusting()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.maximum_version = ssl.TLSVersion.TLSv1_2
-    with connect(with_tls.port, context) as connection:
+    with connect_tls(with_tls.port, context) as connection:
         assert connection.version() == "TLSv1.2"
     openssl = require("openssl", "openssl")
     done = subprocess.run(
@@ -286,10 +290,19 @@ def test_boot_files_are_there_and_nothing_else(place: Place) -> None:
 
 
 def served_certificate(port: int, place: Place) -> bytes:
-    with connect(port, place.trusting()) as connection:
+    with connect_tls(port, place.trusting()) as connection:
         shown = connection.getpeercert(binary_form=True)
         assert shown is not None
         return shown
+
+
+def test_plain_http_is_told_what_to_type(place: Place) -> None:
+    with started(place, free_port(), *place.tls_arguments()) as program, connect(program.port) as connection:
+        asked = b"GET /api/states HTTP/1.1\r\nHost: 10.0.0.10:8080\r\n\r\n"
+        status, headers, body = ask(connection, asked)
+        assert status == 400
+        assert "https://10.0.0.10:8080/api/states" in json.loads(body)["detail"]
+        assert headers["x-correlation-id"]
 
 
 def test_reloading_takes_the_new_certificate_and_drops_nobody(place: Place) -> None:

@@ -67,8 +67,8 @@ class Connection(HttpToolsProtocol):
         self._on_lost = on_lost
         self._phase = _Phase.HEADERS
         self._since = self.loop.time()
-        self._header_bytes = 0  # of the headers that are complete
-        self._unfinished_bytes = 0  # of what came while they were not
+        self._unfinished_bytes = 0  # of headers that have begun in an earlier piece than this one
+        self._piece_bytes = 0
         self._too_long = False
         self._endless = False
         self._stuck_since: float | None = None
@@ -89,7 +89,7 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._phase is _Phase.REFUSED:
             return
-        unfinished = self._phase is _Phase.HEADERS
+        unfinished, self._piece_bytes = self._phase is _Phase.HEADERS, len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -124,18 +124,13 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.scope["extensions"] = {ENDLESS: {"tell": self._has_no_end}}
-        self._header_bytes = self._unfinished_bytes = 0
+        self._unfinished_bytes = 0
         self._enter(_Phase.HEADERS)
 
-    def on_url(self, url: bytes) -> None:
-        super().on_url(url)
-        self._count(len(url))
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        super().on_header(name, value)
-        self._count(len(name) + len(value) + 4)
-
     def on_headers_complete(self) -> None:
+        # Counting costs something, and most requests come in one piece that is shorter than the limit.
+        if self._unfinished_bytes + self._piece_bytes > self._header_limit:
+            self._count()
         super().on_headers_complete()
         self._enter(_Phase.BODY)
 
@@ -189,9 +184,9 @@ class Connection(HttpToolsProtocol):
         if self._phase is not _Phase.REFUSED:
             self._phase, self._since = phase, self.loop.time()
 
-    def _count(self, size: int) -> None:
-        self._header_bytes += size
-        if self._header_bytes > self._header_limit:
+    def _count(self) -> None:
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        if size > self._header_limit:
             self._too_long = True
             raise ValueError("the headers are too long")  # the parser stops, and tells data_received
 

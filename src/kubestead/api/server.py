@@ -6,11 +6,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import resource
 import signal
 import socket
 import threading
 from collections.abc import Coroutine, Sequence
 from functools import partial
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -38,6 +40,7 @@ log = logging.getLogger(__name__)
 
 GRACE = 10  # seconds that requests may go on for when the service stops
 _A_DAY = 86_400.0
+_OTHER_FILES = 256  # the store's, boot files, the program's own
 
 
 class PortError(Exception):
@@ -61,8 +64,12 @@ def main(
     except (SettingsError, TokenFileError, StoreError, PortError) as error:
         problem = str(error)
     else:
-        server = StateServer(app, settings, port, boot_port, tls, loop=loop)
+        plain = create_plain_app(app)
+        server = StateServer(app, settings, port, boot_port, tls, plain=plain, loop=loop)
+        _allow_files(settings.connections + _OTHER_FILES)
         server.run()
+        if server.interrupted:
+            return ExitCode.INTERRUPTED
         return ExitCode.DONE if server.started else ExitCode.FAILED
     log.error("%s", problem)
     return ExitCode.LACKING
@@ -84,6 +91,14 @@ def listen(bind: str, port: int) -> socket.socket:
         raise PortError(f"cannot listen on {bind} port {port}: {reason}") from error
 
 
+def _allow_files(wanted: int) -> None:
+    """Let this process have so many files open, if it may: systemd's first limit is 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+
+
 class StateServer(uvicorn.Server):
     """uvicorn, with our listeners in the place of its own, and in touch with systemd."""
 
@@ -95,15 +110,17 @@ class StateServer(uvicorn.Server):
         boot_port: socket.socket | None = None,
         tls: Tls | None = None,
         *,
+        plain: ASGIApp,
         loop: str = "uvloop",
     ) -> None:
-        """Serve `app` on `port`; with `tls` those who come without it there are told so."""
+        """Serve `app` on `port`; with `tls` those who come without it there get `plain`."""
         served = BehindProxy(app, settings.trusted_proxies) if settings.trusted_proxies else app
         super().__init__(_config(served, loop))
-        self._app, self._settings, self._tls = app, settings, tls
+        self._app, self._plain, self._settings, self._tls = app, plain, settings, tls
         self._ports = (port, boot_port)
         self._listeners: list[Listener] = []
         self._tasks: list[asyncio.Task[None]] = []
+        self.listens = self.interrupted = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start the application, then listen, then say that we are ready."""
@@ -116,7 +133,7 @@ class StateServer(uvicorn.Server):
         if self._tls is None:
             self._listeners = [Listener(port, seats, self._connections(self.config), patience=patience)]
         else:
-            plain = self._connections(_config(create_plain_app(self._app)))
+            plain = self._connections(_config(self._plain))
             secure = self._connections(self.config)
             self._listeners = [Listener(port, seats, plain, secure=secure, tls=self._tls, patience=patience)]
             self._tls.tell()
@@ -132,6 +149,13 @@ class StateServer(uvicorn.Server):
         if (seconds := interval()) is not None:
             self._in_background(Watchdog(self._app.state.store.check, seconds).run())
         notify("READY=1")
+        self.listens = True
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop, and end like a program that has done its work; a second Ctrl-C does not wait for requests."""
+        self.force_exit = self.force_exit or (self.interrupted and sig == signal.SIGINT)
+        self.interrupted = self.interrupted or sig == signal.SIGINT
+        self.should_exit = True
 
     async def on_tick(self, counter: int) -> bool:
         """Look, each second, for clients that dawdle."""

@@ -19,7 +19,7 @@ BODY_LIMIT = 2 * VALUE_LIMIT  # room for the largest value written with escapes 
 HEADER_LIMIT = 32 * 1024  # request line and headers together
 CLIENT_SECONDS = 10.0  # for a first byte, for a TLS handshake, for a request's headers
 CONNECTION_LIMIT = 4096
-CONNECTIONS_PER_CLIENT = 1024  # a proxy, or one address with many dashboards behind it
+CONNECTIONS_PER_CLIENT = 2048  # a proxy, or one address with many dashboards behind it
 
 Networks = tuple[IPv4Network | IPv6Network, ...]
 
