@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import stat
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.integration.postgresql import postgresql
 from tests.unit.api_sample import CP, WORKER, Files, running
 from tests.unit.cli_sample import kubestead
 
@@ -90,3 +92,39 @@ def test_no_secret_is_taken_from_the_command_line_nor_shown(tmp_path: Path) -> N
     assert (done.code, "hunter2" in done.err) == (2, False)
     assert kubestead("store", "move", tmp_path / "gone.db", tmp_path / "new.db").code == 3
     assert kubestead("store", "move", tmp_path / "url2", tmp_path / "url2").code == 3
+
+
+@dataclass(frozen=True)
+class OnPostgreSQL(Files):
+    """An API whose store is in the database that a file names."""
+
+    url_file: Path
+
+    def arguments(self, port: int) -> list[str]:
+        """The command that starts it."""
+        return [*super().arguments(port), "--database-url-file", str(self.url_file)]
+
+
+def test_a_store_moves_to_postgresql_and_is_backed_up_there(files: Files, tmp_path: Path) -> None:
+    with running(files) as api:
+        api.client().report_state(WORKER, "provisioning", message="on SQLite")
+    with postgresql() as server:
+        url = tmp_path / "url"
+        url.touch(0o600)
+        url.write_text(server.url(server.new_database()))
+        done = kubestead("store", "move", files.database, url)
+        assert (done.code, "holds the 1 machines and 1 events" in done.out, done.err) == (0, True, "")
+        copies = [tmp_path / "by-api", tmp_path / "straight"]
+        with running(OnPostgreSQL(files.token, files.database, files.registry, url)) as api:
+            assert api.client().machine(WORKER)["message"] == "on SQLite"
+            options = ("--api-url", api.url, "--token-file", files.token)
+            assert kubestead("status", *options, "--json").json["api"]["store"] == "postgresql"
+            assert kubestead("backup", copies[0], *options).code == 0
+            assert kubestead("backup", copies[1], "--database-url-file", url).code == 0
+            api.client().report_state(WORKER, "failed", error="after the backup")
+            refused = kubestead("restore", copies[0], "--database-url-file", url, "--yes")
+            assert (refused.code, "in use" in refused.err) == (1, True)
+        for copy in copies:
+            assert kubestead("restore", copy, "--database-url-file", url, "--yes").code == 0
+        with running(OnPostgreSQL(files.token, files.database, files.registry, url)) as api:
+            assert api.client().machine(WORKER)["message"] == "on SQLite"
