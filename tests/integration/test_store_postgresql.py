@@ -126,6 +126,13 @@ def test_a_wrong_password_is_told_without_it(server: PostgreSQL, name: str) -> N
     assert "not-" not in str(refused.value)
 
 
+def test_a_database_that_does_not_take_every_text_is_refused(server: PostgreSQL) -> None:
+    with server.connect() as connection:
+        connection.execute("CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'")
+    with pytest.raises(StoreError, match=r"has the encoding LATIN1.*createdb --encoding=UTF8"):
+        Store(server.url("latin"))
+
+
 def test_ids_of_events_are_wide(server: PostgreSQL, name: str, url: str) -> None:
     with closing(Store(url)) as store, server.connect(name) as connection:
         connection.execute("SELECT setval('events_id_seq', 5000000000)")

@@ -595,6 +595,25 @@ class StoreSuite:
         asyncio.run(everything())
         assert [event.progress for event in store.events(mac=MAC)] == list(range(100))
 
+    def test_data_of_many_are_kept(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        sizes: list[int] = []
+        write = store.write
+
+        def counted(operations: Sequence[Any]) -> list[Any]:
+            sizes.append(len(operations))
+            return write(operations)
+
+        monkeypatch.setattr(store, "write", counted)
+
+        async def everything() -> None:
+            shared = AsyncStore(store)
+            await asyncio.gather(*(shared.put_datum(number(each), "k", "x" * 1000) for each in range(100)))
+            await shared.close()
+
+        asyncio.run(everything())
+        assert sizes == [32, 32, 32, 4], "a batch is not larger than memory allows"
+        assert len(store.machines()) == 100
+
     def test_a_caller_that_goes_away_disturbs_nobody(self, store: Store) -> None:
         async def everything() -> Any:
             shared = AsyncStore(store)

@@ -25,7 +25,9 @@ STUCK_WRITER_SECONDS = 10.0  # an instance that stops in the middle of writing i
 WRITING_LOCK = 0x6B62_6564_0001
 USE_LOCK = 0x6B62_6564_0002
 
-_KEEPALIVE = {
+_CONNECTION = {
+    "application_name": "kubestead",
+    "client_encoding": "utf8",
     "connect_timeout": "5",
     "keepalives_idle": "10",
     "keepalives_interval": "5",
@@ -81,7 +83,7 @@ def open_engine(url: str | sa.URL, *, mark_use: bool = True) -> sa.Engine:
         sa.event.listen(engine, "begin", _begin_sqlite)
         return engine
     engine = sa.create_engine(
-        parsed.update_query_dict({**_KEEPALIVE, "application_name": "kubestead", **parsed.query}),
+        parsed.update_query_dict({**_CONNECTION, **parsed.query}),
         pool_size=8,
         max_overflow=8,
         pool_timeout=10,

@@ -14,6 +14,7 @@ from .store import Store
 from .tokens import digest
 
 MOST_AT_ONCE = 500
+MOST_DATA_AT_ONCE = 32  # each may be 256 KiB
 _Waiting = tuple[StateReport | NewDatum, "asyncio.Future[MachineRecord | Datum]"]
 
 
@@ -55,11 +56,19 @@ class AsyncStore:
             self._writing = loop.create_task(self._write_all())
         return await answer
 
+    def _next_batch(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        data = 0
+        while self._waiting and len(batch) < MOST_AT_ONCE and data < MOST_DATA_AT_ONCE:
+            batch.append(self._waiting.popleft())
+            data += isinstance(batch[-1][0], NewDatum)
+        return batch
+
     async def _write_all(self) -> None:
         loop = asyncio.get_running_loop()
         try:
             while self._waiting:
-                batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), MOST_AT_ONCE))]
+                batch = self._next_batch()
                 operations = [operation for operation, _answer in batch]
                 try:
                     results = await loop.run_in_executor(self._thread, self._store.write, operations)

@@ -31,8 +31,9 @@ def migrate(engine: sa.Engine) -> None:
 
 def migrate_within(connection: sa.Connection, revision: str = "head") -> None:
     """The same in a writing transaction of the caller."""
-    current = current_revision(connection)
     name = title(connection.engine.url)
+    _check_encoding(connection, name)
+    current = current_revision(connection)
     if current is not None and current not in known_revisions():
         raise StoreError(newer(f"the database {name}", current))
     if current is None and sa.inspect(connection).get_table_names():
@@ -44,6 +45,17 @@ def migrate_within(connection: sa.Connection, revision: str = "head") -> None:
     config.attributes["connection"] = connection
     with _one_at_a_time:
         command.upgrade(config, revision)
+
+
+def _check_encoding(connection: sa.Connection, name: str) -> None:
+    if connection.dialect.name != "postgresql":
+        return
+    encoding = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
+    if encoding != "UTF8":
+        raise StoreError(
+            f"the database {name} has the encoding {encoding}, which does not take every text: "
+            "make another with `createdb --encoding=UTF8 --template=template0`."
+        )
 
 
 def current_revision(connection: sa.Connection) -> str | None:
