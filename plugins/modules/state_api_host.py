@@ -16,6 +16,7 @@ description:
     difference or log has it, nor the address of the database.
   - The certificate authority is made on the host once, by the program, and its key stays there. The
     controller gets a copy of its certificate in O(controller_ca_file).
+  - A state store of an earlier release is copied before the service migrates it.
   - The registry of the controller replaces the live one only where that is as the controller last saw it.
 extends_documentation_fragment:
   - kubestead.homelab.attributes
@@ -90,6 +91,12 @@ options:
     description: The folder of the program, which makes the certificates.
     type: path
     required: true
+  unit_file:
+    description:
+      - Which of O(files) is the service's unit. Where it changes, the service may come to be another release,
+        and a store of an earlier schema in O(data_dir) is copied first.
+    type: path
+    default: /etc/systemd/system/machine-state-api.service
   files:
     description:
       - Files that root owns, such as units.
@@ -173,6 +180,26 @@ from ansible_collections.kubestead.homelab.plugins.module_utils.pushing import P
 
 ROOT = "root"
 PRIVATE = 0o600
+# Runs as the service's user, so that no file of the store becomes root's.
+PRESERVE = """
+import sys
+from pathlib import Path
+from kubestead.store import StoreError
+from kubestead.store.admin import backup
+from kubestead.store.database import sqlite_url
+from kubestead.store.migrate import known_revisions
+from kubestead.store.sqlite_file import check_whole
+
+database = Path(sys.argv[1])
+try:
+    schema = check_whole(database)
+    if schema != known_revisions()[0]:
+        copy = database.with_name(f"{database.name}.schema-{schema}~")
+        backup(sqlite_url(database), copy)
+        print(copy)
+except StoreError as error:
+    sys.exit(str(error))
+"""
 HOST_NAME = re.compile(r"[0-9A-Za-z.-]+$")  # others cannot be in a certificate
 LOOPBACK = ["localhost", "127.0.0.1", "::1"]
 
@@ -189,6 +216,22 @@ def settle_token(host: Converging, path: Path, given: "str | None") -> "str | No
             return None
     host.file(path, text, mode=PRIVATE, secret=True)
     return text
+
+
+def preserve_store(host: Converging, database: Path, user: str, release: str) -> None:
+    """Copy a store of an earlier schema, which the service will migrate when it starts from this release."""
+    if host.module.check_mode or not database.exists():
+        return
+    python = os.path.join(release, "bin", "python")
+    command = ["runuser", "-u", user, "--", python, "-c", PRESERVE, str(database)]
+    code, out, err = host.module.run_command(command, cwd="/")
+    if code:
+        host.module.fail_json(
+            msg=f"The state store could not be copied before its migration: {err.strip() or out.strip()}",
+            changes=host.changes,
+        )
+    for line in out.splitlines():
+        host.note(line, "", f"a copy of {database}\n")
 
 
 def certificate_names(given: "list[str]") -> "list[str]":
@@ -251,6 +294,7 @@ def main() -> None:
             "names": {"type": "list", "elements": "str", "default": []},
             "controller_ca_file": {"type": "str"},
             "release": {"type": "path", "required": True},
+            "unit_file": {"type": "path", "default": "/etc/systemd/system/machine-state-api.service"},
             "files": {
                 "type": "list",
                 "elements": "dict",
@@ -323,6 +367,9 @@ def converge(host: Converging, given: "dict[str, Any]") -> "tuple[dict[str, Any]
             result.update(ca_fingerprint=fingerprint(authority), ca_made=not had_authority)
             if given["controller_ca_file"]:
                 private["ca"] = authority
+    unit = next((file["content"] for file in given["files"] if file["path"] == given["unit_file"]), None)
+    if unit is not None and unit != read_text(Path(given["unit_file"])):
+        preserve_store(host, data_dir / "machines.db", user, given["release"])
     for file in given["files"]:
         text = file["content"].replace("@NAMES@", " ".join(as_options(names)))
         host.file(Path(file["path"]), text, mode=int(file["mode"], 8))

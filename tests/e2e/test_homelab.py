@@ -9,8 +9,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
+import ssl
 import subprocess
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +30,15 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")
 SECOND_RUN_SECONDS = 30
 SECOND_RUN_TRIPS = 30
 
+READY = {"lab-cp-1": "ready", "lab-worker-1": "ready"}
+
+
+def free_port() -> int:
+    """A port of this computer's loopback that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
 
 class Homelab:
     """`./deploy.sh lab` for a lab of the tests' own."""
@@ -34,10 +46,11 @@ class Homelab:
     def __init__(self, name: str, **environment: str) -> None:
         self.name, self.environment = name, environment
         self.folder = LAB_HOME / name
+        self.api_port = free_port()
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            ["./deploy.sh", "lab", "--lab", self.name, *words],
+            ["./deploy.sh", "lab", "--lab", self.name, "--api-port", str(self.api_port), *words],
             cwd=CHECKOUT,
             env={**os.environ, **self.environment},
             text=True,
@@ -61,6 +74,22 @@ class Homelab:
     def last_run(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((self.folder / "last-run.json").read_text())
         return found
+
+    def api(self, path: str) -> bytes:
+        """What the State API answers on this computer's loopback, by TLS and with the lab's authority."""
+        found = self.status()["state_api"]
+        assert found["url"] == f"https://127.0.0.1:{self.api_port}"
+        token = Path(found["token_file"]).read_text().strip()
+        request = urllib.request.Request(found["url"] + path, headers={"Authorization": f"Bearer {token}"})
+        trust = ssl.create_default_context(cafile=found["ca_file"])
+        with urllib.request.urlopen(request, timeout=10, context=trust) as answer:
+            content: bytes = answer.read()
+        return content
+
+    def machine_states(self) -> dict[str, str]:
+        """The lifecycle state of each machine, by host name."""
+        machines = json.loads(self("kubestead", "machines", "list", "--json"))
+        return {machine["hostname"]: machine["state"] for machine in machines.values()}
 
     def kubectl(self, *words: str, expect: int | None = 0) -> str:
         return self("kubectl", *words, expect=expect)
@@ -118,6 +147,25 @@ def test_the_state_api_heard_of_every_phase(deployed: Homelab) -> None:
     assert text.count('"ready"') >= 2
     phases = [phase["name"] for phase in deployed.last_run()["phases"]]
     assert phases == ["state_api", "prepare", "control_plane", "join", "network", "validate"]
+
+
+def test_the_state_api_is_served_to_this_computer(deployed: Homelab) -> None:
+    assert "sqlite" in deployed("kubestead", "status")
+    assert deployed.machine_states() == READY
+    machines = json.loads(deployed.api("/api/machines"))
+    assert {view["hostname"]: view["state"] for view in machines.values()} == READY
+    events = json.loads(deployed.api("/api/events?limit=500"))
+    transitions = [
+        (event["previous_state"], event["state"]) for event in events if event["kind"] == "transition"
+    ]
+    assert transitions.count(("provisioning", "ready")) == len(READY)
+    assert {event["phase"] for event in events} >= {"prepare", "control_plane", "join", "network", "validate"}
+    assert b"<title>Kubestead</title>" in deployed.api("/")
+    with (
+        pytest.raises(ssl.SSLCertVerificationError),
+        socket.create_connection(("127.0.0.1", deployed.api_port), timeout=10) as connection,
+    ):
+        ssl.create_default_context().wrap_socket(connection, server_hostname="127.0.0.1")
 
 
 def test_the_second_run_changes_nothing_and_is_quick(deployed: Homelab) -> None:
@@ -194,6 +242,7 @@ def test_reset_takes_the_cluster_down_and_is_idempotent(deployed: Homelab) -> No
     status = deployed.status()
     assert status["cluster"] == []
     assert [machine["state"] for machine in status["machines"]] == ["running"] * 3
+    assert set(deployed.machine_states().values()) == {"installed"}
     again = deployed("reset")
     assert "changed=0" in again
     assert not [line for line in again.splitlines() if "changed=" in line and "changed=0" not in line]
@@ -220,6 +269,17 @@ def test_a_run_that_was_killed_is_finished_by_the_plain_command(deployed: Homela
     process.wait()
     deployed("up")
     assert [node["ready"] for node in deployed.status()["cluster"]] == [True, True]
+    assert deployed.machine_states() == READY
+
+
+def test_an_edit_of_the_live_registry_is_not_overwritten(deployed: Homelab) -> None:
+    live = "/srv/http/machines/registry.json"
+    deployed("ssh", "lab-pxe", f"sed -i s/2GB/4GB/ {live}")
+    output = deployed("up", expect=1)
+    assert "kubestead registry pull" in output
+    assert "state_api_registry_force=true" in output
+    assert "4GB" in deployed("ssh", "lab-pxe", f"cat {live}")
+    deployed("ssh", "lab-pxe", f"sed -i s/4GB/2GB/ {live}")
 
 
 def test_down_leaves_nothing(deployed: Homelab) -> None:
