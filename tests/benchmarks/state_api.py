@@ -189,7 +189,9 @@ def viewers(folder: Path, seconds: float, count: int, program: list[str]) -> Non
     for each in alone:
         tell("viewers: none", each)
     tell(f"viewers: {count}", with_them)
-    print(f"viewers: they have seen       {seen['frames']} frames, {seen['bytes'] / 1e6:.0f} MB; ", end="")
+    print(
+        f"viewers: they have seen       {seen['frames']} frames each, {seen['bytes'] / 1e6:.0f} MB; ", end=""
+    )
     print(f"{seen['refused']} refused, {seen['lost']} lost")
     without = sum(each["a_second"] for each in alone) / len(alone)
     print(
