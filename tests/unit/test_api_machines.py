@@ -13,9 +13,13 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from kubestead.api.app import create_app
-from kubestead.api.bodies import Event, MachineView
+from kubestead.api.bodies import Event, Mac, MachineView
+from kubestead.model.mac import is_mac
 from tests.unit.api_sample import CP, REGISTRY, WORKER, Files, serving, until
 
 STRANGER = "52:54:00:77:00:99"
@@ -324,3 +328,23 @@ def test_the_dashboard_is_served(files: Files) -> None:
     page = TestClient(create_app(files.settings())).get("/")
     assert page.status_code == 200
     assert "Content-Security-Policy" in page.headers
+
+
+@pytest.mark.parametrize("query", ["limt=5", "x", "after=1&mac=&_=7"])
+def test_an_unknown_parameter_is_named(api: TestClient, query: str) -> None:
+    answer = api.get(f"/api/events?{query}")
+    assert answer.status_code == 422
+    assert "unknown parameter" in answer.json()["detail"]
+    assert "(known: after, mac, limit)" in answer.json()["detail"]
+    assert "(known: none)" in api.get(f"/api/machines?{query}").json()["detail"]
+
+
+@given(
+    st.one_of(
+        st.from_regex(r"\A([0-9a-fA-F]{2}[:-]?){5,7}\Z"),
+        st.from_regex(r"\A([0-9a-fA-F]{4}\.){2}[0-9a-fA-F]{4}\Z"),
+        st.text("0123456789abF:-.", max_size=22),
+    )
+)
+def test_the_description_knows_what_a_mac_is(text: str) -> None:
+    assert bool(re.search(TypeAdapter(Mac).json_schema()["pattern"], text)) == is_mac(text)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
+from urllib.parse import parse_qsl
 
-from fastapi import Request
+from fastapi import HTTPException, Request
 from fastapi.routing import APIRoute
 from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
@@ -34,6 +35,7 @@ _WORDS: dict[int, str] = {
     413: "The body is too long",
     415: "The body is not marked as JSON",
     422: "The request does not say what it must; all problems are named",
+    431: "The request's line and headers are too long",
     429: "Too many requests from this address; Retry-After says when to come back",
     503: "It cannot be done now and nothing was written; try again",
 }
@@ -49,6 +51,7 @@ class GuardedRoute(APIRoute):
         """Answer a request, if its caller may send it."""
         if PUBLIC not in self.allowed and scope["method"] in (self.methods or ()):
             await self._admit(scope)
+            self._check_query(scope)
         await super().handle(scope, receive, send)
 
     async def _admit(self, scope: AsgiScope) -> None:
@@ -66,6 +69,14 @@ class GuardedRoute(APIRoute):
             except ValueError:
                 return  # no machine at all, which the path's own check says better
             caller.must_act_for(mac)
+
+    def _check_query(self, scope: AsgiScope) -> None:
+        if not scope["query_string"]:
+            return
+        known = [parameter.alias for parameter in self.dependant.query_params]
+        for name, _value in parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True):
+            if name not in known:
+                raise HTTPException(422, f'unknown parameter "{name}" (known: {", ".join(known) or "none"})')
 
 
 class Section:
@@ -97,11 +108,9 @@ class Section:
         content: the description of an answer that is no JSON.
         """
         public = PUBLIC in allow
-        refusals = {*refuses, 429, *(() if public else (401, 403))}
+        refusals = {*refuses, 429, 431, *(() if public else (401, 403, 422))}
         if method in ("POST", "PUT"):
-            refusals |= {400, 413, 415, 422}
-        if "{" in path:
-            refusals.add(422)
+            refusals |= {400, 413, 415}
         responses: dict[int | str, dict[str, Any]] = {
             code: {"model": _MODELS.get(code, bodies.Problem), "description": _WORDS[code]}
             for code in sorted(refusals)

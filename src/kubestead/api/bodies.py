@@ -10,12 +10,14 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PlainSerializer,
     StringConstraints,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from kubestead.model.lifecycle import STATES
 from kubestead.model.mac import normalise_mac
@@ -49,22 +51,48 @@ def _without_nul(text: str) -> str:
     return text
 
 
+def _number(value: Any) -> Any:
+    if isinstance(value, bool | str):
+        raise PydanticCustomError("int_type", "Input should be a valid integer")
+    return value
+
+
 def utc_text(moment: datetime) -> str:
     """A moment as ISO 8601 in UTC, to the millisecond."""
     return moment.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-Mac = Annotated[str, StringConstraints(max_length=64), AfterValidator(normalise_mac)]
+_TEXT = Field(json_schema_extra={"pattern": r"^[^\u0000]*$"})
+_PAIR = "[0-9A-Fa-f]{2}"
+_QUAD = "[0-9A-Fa-f]{4}"
+# For whoever reads the description; what counts is normalise_mac.
+_MAC_NOTATIONS = "|".join(
+    [
+        rf"^{_PAIR}(:{_PAIR}){{5}}$",
+        rf"^{_PAIR}(-{_PAIR}){{5}}$",
+        rf"^{_QUAD}(\.{_QUAD}){{2}}$",
+        r"^[0-9A-Fa-f]{12}$",
+        rf"^01(-{_PAIR}){{6}}$",
+    ]
+)
+Mac = Annotated[
+    str,
+    StringConstraints(max_length=64),
+    AfterValidator(normalise_mac),
+    Field(json_schema_extra={"pattern": _MAC_NOTATIONS}),
+]
 State = Annotated[str, AfterValidator(_known_state), Field(json_schema_extra={"enum": list(STATES)})]
-Phase = Annotated[str, StringConstraints(max_length=128), AfterValidator(_without_nul)]
-Message = Annotated[str, StringConstraints(max_length=8 * 1024), AfterValidator(_without_nul)]
-ErrorText = Annotated[str, StringConstraints(max_length=64 * 1024), AfterValidator(_without_nul)]
+Phase = Annotated[str, StringConstraints(max_length=128), AfterValidator(_without_nul), _TEXT]
+Message = Annotated[str, StringConstraints(max_length=8 * 1024), AfterValidator(_without_nul), _TEXT]
+ErrorText = Annotated[str, StringConstraints(max_length=64 * 1024), AfterValidator(_without_nul), _TEXT]
 FeatureName = Annotated[str, StringConstraints(max_length=64, pattern=_NAME)]
-FeatureStatus = Annotated[str, StringConstraints(max_length=1024), AfterValidator(_without_nul)]
+FeatureStatus = Annotated[str, StringConstraints(max_length=1024), AfterValidator(_without_nul), _TEXT]
 Key = Annotated[str, StringConstraints(max_length=128, pattern=_NAME)]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_without_nul)]
-Version = Annotated[int, Field(strict=True, ge=0, le=2**53)]
-Progress = Annotated[int, Field(strict=True, ge=0, le=100)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_without_nul), _TEXT]
+# JSON knows one kind of numbers: 40.0 is 40.
+Version = Annotated[int, Field(ge=0, le=2**53), BeforeValidator(_number)]
+Progress = Annotated[int, Field(ge=0, le=100), BeforeValidator(_number)]
+Seconds = Annotated[int, Field(ge=60, le=10 * 365 * 86400), BeforeValidator(_number)]
 Moment = Annotated[datetime, PlainSerializer(utc_text, return_type=str)]
 
 
@@ -80,7 +108,13 @@ class StateBody(_Body):
     phase: Phase | None = None
     progress: Progress | None = None
     message: Message | None = None
-    features: Annotated[dict[FeatureName, FeatureStatus], Field(max_length=64)] | None = None
+    features: (
+        Annotated[
+            dict[FeatureName, FeatureStatus],
+            Field(max_length=64, json_schema_extra={"additionalProperties": False}),
+        ]
+        | None
+    ) = None
     error: ErrorText | None = None
 
 
@@ -210,7 +244,7 @@ class RegistryBody(_Body):
     pushed last. `force` replaces it anyway.
     """
 
-    text: Annotated[str, StringConstraints(max_length=400_000)]
+    text: str
     expected_sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
     force: bool = False
 
@@ -233,7 +267,7 @@ class TokenBody(_Body):
     name: Name
     scope: Literal["operator", "read", "machine"]
     mac: Mac | None = None
-    expires_in_seconds: Annotated[int, Field(strict=True, ge=60, le=10 * 365 * 86400)] | None = None
+    expires_in_seconds: Seconds | None = None
 
     @model_validator(mode="after")
     def _bound(self) -> TokenBody:
@@ -273,13 +307,15 @@ class TokenMade(TokenView):
 class ClaimBody(_Body):
     """Who wants the claim: a MAC or a host name."""
 
-    holder: Annotated[str, StringConstraints(min_length=1, max_length=253), AfterValidator(_without_nul)]
+    holder: Annotated[
+        str, StringConstraints(min_length=1, max_length=253), AfterValidator(_without_nul), _TEXT
+    ]
 
 
 class ClaimCompletion(ClaimBody):
     """What the holder has made of the claim, for all to read."""
 
-    epoch: Annotated[int, Field(strict=True, ge=0, le=2**53)]
+    epoch: Version
     data: Annotated[Any, AfterValidator(_storable)]
 
 

@@ -118,7 +118,7 @@ def _one_line(problems: Sequence[Any]) -> str:
 
 def _sentence(request: Request, error: Mapping[str, Any]) -> str:
     """One problem of a request, named by its field."""
-    place = [str(part) for part in error["loc"] if part not in ("body", "path", "query")]
+    place = [str(part) for part in error["loc"] if part not in ("body", "path", "query", "header")]
     name = "" if error["type"] == "json_invalid" else ".".join(place)
     kind, message = error["type"], str(error["msg"])
     if kind == "extra_forbidden":

@@ -6,6 +6,8 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import Header, Query, Request
+from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
 from starlette.responses import Response
 
 from kubestead.api.access import Section, caller_of
@@ -19,14 +21,18 @@ from .common import Json, store_of, stream_of
 section = Section("Events")
 
 MOST_EVENTS = 1000
-Position = Annotated[int, Query(ge=0, le=2**53)]
+Position = Annotated[int, Field(ge=0, le=2**53)]
 
 
 @section.route("GET", "/api/events", allow={READ}, gives=list[Event], refuses=[422, 503])
 def get_events(
     request: Request,
-    after: Annotated[Position | None, Query(description="only those with a greater id, oldest first")] = None,
-    mac: Annotated[Mac | None, Query(description="only this machine's, in any notation")] = None,
+    after: Annotated[
+        Position | SkipJsonSchema[None], Query(description="only those with a greater id, oldest first")
+    ] = None,
+    mac: Annotated[
+        Mac | SkipJsonSchema[None], Query(description="only this machine's, in any notation")
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=MOST_EVENTS)] = 100,
 ) -> Json:
     """Give events: those after an id, oldest first; without it the newest, newest first."""
@@ -47,10 +53,11 @@ def get_events(
 async def get_stream(
     request: Request,
     mac: Annotated[
-        list[Mac] | None, Query(max_length=1000, description="only these machines, in any notation")
+        list[Mac] | SkipJsonSchema[None],
+        Query(max_length=1000, description="only these machines, in any notation"),
     ] = None,
     last_event_id: Annotated[
-        int | None, Header(ge=0, le=2**53, description="the id of the last frame that was seen")
+        Position | SkipJsonSchema[None], Header(description="the id of the last frame that was seen")
     ] = None,
 ) -> Response:
     """Follow what happens, as server-sent events.
