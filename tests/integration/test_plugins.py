@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from kubestead.model.state_api_client import StateApiClient
 from tests.integration.ansible_cores import CHECKOUT, NEWEST, OLDEST, environment, programs_of
@@ -94,6 +96,26 @@ class Site:
         hosts: dict[str, dict[str, int]] = json.loads(summary.read_text())["hosts"]
         return said, hosts
 
+    def live_inventory(self) -> Any:
+        """What the inventory plugin makes of the API's registry."""
+        source = self.folder / "live.kubestead.yml"
+        source.write_text("plugin: kubestead.homelab.registry\nsource: api\n")
+        named = {
+            "KUBESTEAD_API_URL": self.url,
+            "KUBESTEAD_API_TOKEN_FILE": str(self.folder / "token"),
+            "KUBESTEAD_API_CA_FILE": str(self.ca_file),
+        }
+        done = subprocess.run(
+            [self.programs / "ansible-inventory", f"--inventory={source}", "--list"],
+            cwd=CHECKOUT,
+            env=environment(self.programs, **named),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return json.loads(done.stdout)
+
     def everything(self) -> Any:
         """What the API and the files hold."""
         client = StateApiClient(self.url, BEARER, ca_file=str(self.ca_file))
@@ -143,6 +165,10 @@ def test_every_plugin(site: Site) -> None:
     assert json.loads(after["file"])["52:54:00:77:00:22"]["hostname"] == "worker-2"
     assert after["claims"][0]["state"] == "initialized"
 
+    live = site.live_inventory()
+    assert live["feature_storage"]["hosts"] == ["spare-1"]
+    assert live["_meta"]["hostvars"]["spare-1"]["machine_labels"] == {"rack": "left"}
+
     said, hosts = site.play(first=False)
     assert {host: count["changed"] for host, count in hosts.items() if count["changed"]} == {}, said
     again = site.everything()
@@ -154,3 +180,129 @@ def test_every_plugin(site: Site) -> None:
 
     said, hosts = site.play(first=False, last=True)
     assert site.everything()["machines"][SPARE]["state"] == "provisioning"
+
+
+PHASES = """\
+- hosts: cp-1
+  gather_facts: false
+  vars: {kubestead_phase: %s}
+  tasks: [{ansible.builtin.ping: }]
+"""
+
+
+@pytest.mark.parametrize("version", [NEWEST, OLDEST])
+def test_the_callback_finds_the_api_by_what_its_role_has_left(version: str, tmp_path: Path) -> None:
+    programs = programs_of(version)
+    kept = tmp_path / "cache" / "state-api"
+    kept.mkdir(parents=True)
+    (tmp_path / "api").mkdir()
+
+    def run(*phases: str) -> None:
+        (tmp_path / "play.yml").write_text("".join(PHASES % phase for phase in phases))
+        done = subprocess.run(
+            [programs / "ansible-playbook", f"--inventory={tmp_path / 'hosts.json'}", tmp_path / "play.yml"],
+            cwd=CHECKOUT,
+            env=environment(programs, KUBESTEAD_CACHE=str(tmp_path / "cache")),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        said = done.stdout + done.stderr
+        assert done.returncode == 0, said
+        assert "State API" not in said
+
+    with tls_api(tmp_path / "api") as (url, ca_file):
+        client = StateApiClient(url, BEARER, ca_file=str(ca_file))
+        shutil.copy(ca_file, kept / "pxe.ca.crt")
+        (kept / "pxe.token").write_text(BEARER)
+        server = {"ansible_host": "127.0.0.1", "state_api_port": int(url.rpartition(":")[2])}
+        machine = {
+            "machine_mac": CP,
+            "ansible_connection": "local",
+            "ansible_python_interpreter": str(programs / "python"),
+        }
+        groups = {"state_api": {"hosts": {"pxe": server}}, "k": {"hosts": {"cp-1": machine}}}
+        (tmp_path / "hosts.json").write_text(json.dumps({"all": {"children": groups}}))
+        found = []
+        for phases in (["prepare"], ["prepare", "validate"], ["prepare"], ["reset"]):
+            run(*phases)
+            found.append(client.machine(CP)["state"])
+        assert found == ["installed", "ready", "ready", "installed"]
+        kinds = [(event["kind"], event["state"]) for event in client.events(after=0)]
+        assert ("transition", "provisioning") in kinds
+
+
+PYTHON_TESTS = (
+    "tests/unit/test_containerd_hosts.py",
+    "tests/unit/test_managed_files.py",
+    "tests/unit/test_plugins_changes.py",
+    "tests/unit/test_plugins_place.py",
+    "tests/unit/test_plugins_reporter.py",
+    "tests/unit/test_plugins_waiting.py",
+)
+
+
+def test_the_tests_of_plugins_under_the_oldest_ansible() -> None:
+    programs = programs_of(OLDEST)
+    inventory = sorted(path.relative_to(CHECKOUT) for path in CHECKOUT.glob("tests/*/test_inventory*.py"))
+    assert inventory
+    callback = "tests/integration/test_plugins_callback.py"
+    done = subprocess.run(
+        [programs / "python", "-m", "pytest", "-p", "no:cacheprovider", *PYTHON_TESTS, *inventory, callback],
+        cwd=CHECKOUT,
+        env=environment(programs, PYTHONPATH=str(CHECKOUT / "src")),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " skipped" not in done.stdout
+
+
+KINDS = ("module", "lookup", "filter", "inventory", "callback")
+
+
+@pytest.mark.parametrize("version", [NEWEST, OLDEST])
+def test_ansible_doc_shows_every_plugin(version: str) -> None:
+    programs = programs_of(version)
+    for kind in KINDS:
+        folder = CHECKOUT / "plugins" / {"module": "modules"}.get(kind, kind)
+        names = [
+            f"kubestead.homelab.{path.stem}"
+            for path in sorted(folder.glob("*.py"))
+            if path.stem != "__init__"
+        ]
+        assert names
+        done = subprocess.run(
+            [programs / "ansible-doc", "--type", kind, "--json", *names],
+            cwd=CHECKOUT,
+            env=environment(programs),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, ""), done.stderr
+        shown = json.loads(done.stdout)
+        assert sorted(shown) == names
+        for name, texts in shown.items():
+            assert texts["doc"]["short_description"], name
+            assert (texts["examples"] or "").strip(), f"{name} has no example"
+            assert kind in ("inventory", "callback") or texts["return"], (
+                f"{name} does not say what it returns"
+            )
+
+
+GROUP = "kubestead.homelab.state_api"
+
+
+def test_module_defaults_reach_each_module_that_asks_the_api() -> None:
+    groups = yaml.safe_load((CHECKOUT / "meta" / "runtime.yml").read_text())["action_groups"]
+    asking = []
+    for path in sorted((CHECKOUT / "plugins" / "modules").glob("*.py")):
+        documentation = re.search(r'DOCUMENTATION = r"""(.*?)"""', path.read_text(), re.DOTALL)
+        assert documentation
+        fragments = yaml.safe_load(documentation[1]).get("extends_documentation_fragment", [])
+        if GROUP in fragments:
+            assert f"{GROUP}.module" in fragments, f"{path.name} does not say that it is in the group"
+            asking.append(path.stem)
+    assert asking == sorted(groups["state_api"])
