@@ -83,7 +83,8 @@ def _objects(schema: dict[str, Any]) -> SearchStrategy[dict[str, Any]]:
         return own
     names = schema.get("propertyNames", {})
     keys = of_schema({"type": "string", **names}) if "pattern" in names else TEXT
-    more = st.dictionaries(keys, of_schema(others) if others else VALUES, max_size=2)
+    unknown = keys.filter(lambda key: key not in known)
+    more = st.dictionaries(unknown, of_schema(others) if others else VALUES, max_size=2)
     return st.builds(lambda extra, described: {**extra, **described}, more, own)
 
 
