@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -58,7 +58,7 @@ def _is_well(client: StateApiClient) -> bool:
     return status_of(client.health) == 200
 
 
-def at_once(calls: list[Callable[[], Any]]) -> list[int]:
+def at_once(calls: Sequence[Callable[[], Any]]) -> list[int]:
     """The statuses of calls that begin together."""
     begin, found = threading.Barrier(len(calls)), []
 

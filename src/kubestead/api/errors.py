@@ -49,7 +49,8 @@ def answer_to(error: Exception) -> JSONResponse:
     """The answer for what the store or the registry has refused."""
     for kind in type(error).__mro__:
         if make := _ANSWERS.get(kind):
-            return make(error)
+            answer: JSONResponse = make(error)
+            return answer
     raise error
 
 

@@ -176,6 +176,7 @@ class LiveRegistry:
 
     def put_machine(self, mac: str, entry: Mapping[str, Any]) -> bool:
         """Give a machine this entry; return whether it is a new one. EntryRefusedError if it is no good."""
+        new = False
 
         def change(registry: Registry) -> Registry:
             nonlocal new
@@ -185,7 +186,6 @@ class LiveRegistry:
             except RegistryError as error:
                 raise EntryRefusedError(error) from None
 
-        new = False
         self._update(change)
         return new
 
