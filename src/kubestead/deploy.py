@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -20,9 +21,12 @@ from typing import Any
 import yaml
 
 from kubestead.exit_codes import ExitCode
+from kubestead.model import environment_settings
 from kubestead.model.registry import Registry, RegistryError
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+ENVIRONMENT_FILE = CHECKOUT / ".env"
+_READS_ENVIRONMENT = re.compile(r"""lookup\(\s*['"](?:ansible\.builtin\.)?env['"]\s*,\s*['"](\w+)['"]""")
 
 # What a person may type for each phase, and the playbook that it stands for.
 PHASES = {
@@ -147,6 +151,31 @@ def check_registry(inventory: Path) -> None:
             Registry.load(source.parent / settings.get("registry", "registry.json"))
 
 
+def load_environment(inventory: Path) -> None:
+    """Take the settings of `.env` into the environment where it does not have them, and check what is read.
+
+    Only an inventory that reads such settings (`lookup('env', …)`) is held to them.
+    Raises RegistryError with all that are missing or wrong.
+    """
+    source = environment_settings.ENVIRONMENT
+    if ENVIRONMENT_FILE.is_file():
+        source = ENVIRONMENT_FILE.name
+        if ENVIRONMENT_FILE.stat().st_mode & 0o077:
+            print(
+                f"{source} may be read by others, and it holds secrets: chmod 600 {source}", file=sys.stderr
+            )
+        for name, value in environment_settings.load(ENVIRONMENT_FILE).items():
+            os.environ.setdefault(name, value)
+    files = [inventory] if inventory.is_file() else sorted(inventory.rglob("*.y*ml"))
+    read = {name for file in files for name in _READS_ENVIRONMENT.findall(file.read_text("utf-8", "replace"))}
+    if read & environment_settings.SETTINGS.keys():
+        problems = environment_settings.problems(os.environ, source)
+        if problems:
+            if not ENVIRONMENT_FILE.is_file():
+                print("There is no .env: cp example.env .env, and fill it in.", file=sys.stderr)
+            raise RegistryError(problems)
+
+
 def _confirm(question: str, assume_yes: bool) -> bool:
     if assume_yes:
         return True
@@ -188,6 +217,7 @@ def main(words: Sequence[str] | None = None) -> ExitCode:
                 "Leave it out: RKE2 hosts are left alone"
             )
         inventory = find_inventory(options.inventory)
+        load_environment(inventory)
         check_registry(inventory)
         reset = options.command == "reset"
         question = (

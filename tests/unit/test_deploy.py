@@ -11,9 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from kubestead.deploy import CHECKOUT, find_inventory, run_playbook
+from kubestead import deploy as deploying
+from kubestead.deploy import CHECKOUT, find_inventory, load_environment, run_playbook
 from kubestead.exit_codes import ExitCode
+from kubestead.model.environment_settings import SETTINGS
+from kubestead.model.registry import RegistryError
 
+UUID = "7d2f1c8e-5b0a-4c1e-9f57-2a6f0d3b8c41"
 LOCAL = f"localhost ansible_connection=local ansible_python_interpreter={sys.executable}\n"
 
 
@@ -75,6 +79,44 @@ def test_all_problems_of_a_registry_are_told_and_nothing_is_run(tmp_path: Path) 
     assert "PLAY" not in done.stdout
 
 
+@pytest.fixture
+def environment_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A `.env` of its own, and an environment without any of the settings; both are as before afterwards."""
+    for name in SETTINGS:
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    path = tmp_path / ".env"
+    monkeypatch.setattr(deploying, "ENVIRONMENT_FILE", path)
+    return path
+
+
+def test_an_inventory_gets_its_settings_from_the_file(
+    environment_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (CHECKOUT / "example.env").read_text(encoding="utf-8")
+    text = text.replace("_SECRET=", f"_SECRET={UUID}").replace("_TOKEN=", "_TOKEN=t0ken")
+    environment_file.write_text(text, encoding="utf-8")
+    environment_file.chmod(0o644)
+    monkeypatch.setenv("PROXMOX_NODE", "of-the-shell")
+    load_environment(CHECKOUT / "inventory" / "proxmox")
+    assert os.environ["K8S_CONTROL_1_IP"] == "192.168.1.101"
+    assert os.environ["PROXMOX_NODE"] == "of-the-shell"
+    said = capsys.readouterr().err
+    assert "chmod 600" in said
+    assert UUID not in said
+
+
+def test_all_settings_that_are_missing_or_wrong_are_told_at_once(environment_file: Path) -> None:
+    environment_file.write_text("K8S_GATEWAY=here\nENABLE_CEPH=true\n", encoding="utf-8")
+    environment_file.chmod(0o600)
+    with pytest.raises(RegistryError) as refused:
+        load_environment(CHECKOUT / "inventory" / "proxmox")
+    told = "\n".join(map(str, refused.value.problems))
+    for name in ("K8S_GATEWAY", "PROXMOX_HOST", "CEPH_FSID"):
+        assert f".env: {name}" in told
+    load_environment(CHECKOUT / "inventory" / "example")  # this one reads none of them
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -99,7 +141,7 @@ def test_a_name_means_the_inventory_even_where_a_folder_has_it(monkeypatch: pyte
     assert find_inventory("./example") == CHECKOUT / "inventory" / "example"
 
 
-@pytest.mark.parametrize("inventory", ["example", "lab", "vmstation"])
+@pytest.mark.parametrize("inventory", ["example", "homelab-pxe", "lab", "vmstation"])
 def test_the_playbooks_fit_the_inventories_that_come_along(inventory: str) -> None:
     playbooks = ["deploy.yml", "playbooks/deploy-cluster.yaml", "playbooks/reset.yml"]
     done = subprocess.run(
