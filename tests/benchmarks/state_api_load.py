@@ -163,12 +163,14 @@ class Viewer:
 async def viewers(port: int, count: int, token: str) -> dict[str, int]:
     """Look on until standard input ends."""
     totals = Counter(bytes=0, frames=0, refused=0, lost=0)
-    request = f"GET /api/stream HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
+    request = f"GET /api/stream HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n"
+    packed = "Accept-Encoding: gzip\r\n"  # as browsers do; not the one whose frames are counted
     with ExitStack() as open_ones:
         for number in range(count):
             connection = open_ones.enter_context(socket.create_connection(("127.0.0.1", port)))
             connection.setblocking(False)
-            await Viewer(connection, totals, reads=number == 0).begin(request)
+            asked = f"{request}{packed if number else ''}\r\n".encode()
+            await Viewer(connection, totals, reads=number == 0).begin(asked)
         print("ready", flush=True)
         await asyncio.to_thread(sys.stdin.read)
         return dict(totals)

@@ -8,7 +8,9 @@ import hashlib
 import hmac
 import logging
 import time
+from collections import deque
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -30,7 +32,8 @@ SHORTEST_TOKEN = 16
 # What another process has revoked is refused here after that long at the latest.
 TRUSTED_SECONDS = 2.0
 _LOOK_SECONDS = 1.0
-_ASK_AGAIN_SECONDS = 60.0  # so that the store knows, to the minute, when a token was used last
+_ASK_AGAIN_SECONDS = 60.0  # to twice that: so that the store knows about when a token was used last
+_AT_ONCE = 50
 _REMEMBERED = 20_000
 _STORED_PREFIXES = ("kso_", "ksr_", "ksm_")
 
@@ -108,8 +111,8 @@ class TokenStore(Protocol):
 class _Known:
     caller: Caller
     record: TokenRecord
-    since: float  # when it was looked up
     seen: float  # when the table said so
+    ask_again: float  # when it is to be looked up by itself again
 
 
 class Doorkeeper:
@@ -126,6 +129,12 @@ class Doorkeeper:
         self._store = store
         self._known: dict[bytes, _Known] = {}
         self._generation = 0
+        # A thousand machines that come at once after a start must not stand in line for a thread each, behind
+        # one another and before the look at the table that lets the others in.
+        self._thread = ThreadPoolExecutor(1, "doorkeeper")
+        self._unknown: deque[tuple[str, asyncio.Future[TokenRecord | None]]] = deque()
+        self._finding: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
 
     def at_once(self, header: bytes) -> Caller | None:
         """Who sends this Authorization header, if that is known without asking the store; else None."""
@@ -191,29 +200,82 @@ class Doorkeeper:
         """Compare what is remembered with the store's table once."""
         asked, generation = time.monotonic(), self._generation
         try:
-            records = await asyncio.to_thread(lambda: {each.id: each for each in self._store.tokens()})
+            records = await asyncio.get_running_loop().run_in_executor(self._thread, self._table)
         except StoreUnavailableError:
             return  # what is remembered goes stale, and is looked up by itself
         if generation != self._generation:
             return
         for digest, known in list(self._known.items()):
             record = records.get(known.record.id)
-            if record is None or asked - known.since > _ASK_AGAIN_SECONDS:
+            if record is None or asked > known.ask_again:
                 del self._known[digest]
             else:
                 known.record, known.seen = record, asked
 
     async def _look_up(self, secret: str) -> TokenRecord | None:
-        asked, generation = time.monotonic(), self._generation
-        record = await asyncio.to_thread(self._store.find_token, secret)
-        if record is not None and generation == self._generation:
-            if len(self._known) >= _REMEMBERED:
-                self._known.clear()
-            digest = _digest(secret)
-            # The store may have remembered it for a while itself.
-            seen = asked - TOKEN_MEMORY_SECONDS
-            self._known[digest] = _Known(_caller(record, digest), record, asked, seen)
-        return record
+        digest = _digest(secret)
+        if digest in self._known:
+            # It has gone stale, and so have the others: one look at the table serves all who come meanwhile.
+            if self._looking is None:
+                self._looking = asyncio.create_task(self._look_for_all())
+            await asyncio.shield(self._looking)
+            known = self._known.get(digest)
+            if known is not None and time.monotonic() - known.seen < TRUSTED_SECONDS:
+                return known.record
+        answer: asyncio.Future[TokenRecord | None] = asyncio.get_running_loop().create_future()
+        self._unknown.append((secret, answer))
+        if self._finding is None:
+            self._finding = asyncio.create_task(self._find_unknown())
+        return await answer
+
+    async def _look_for_all(self) -> None:
+        try:
+            await self.look_again()
+        finally:
+            self._looking = None
+
+    async def _find_unknown(self) -> None:
+        """Look up those who wait, some at a time."""
+        loop = asyncio.get_running_loop()
+        try:
+            while self._unknown:
+                batch = [self._unknown.popleft() for _ in range(min(len(self._unknown), _AT_ONCE))]
+                asked, generation = time.monotonic(), self._generation
+                secrets = [secret for secret, _answer in batch]
+                found = await loop.run_in_executor(self._thread, self._find, secrets)
+                for (secret, answer), record in zip(batch, found, strict=True):
+                    if isinstance(record, TokenRecord) and generation == self._generation:
+                        self._remember(secret, record, asked)
+                    if answer.done():  # whoever asked has gone
+                        continue
+                    if isinstance(record, Exception):
+                        answer.set_exception(record)
+                    else:
+                        answer.set_result(record)
+        finally:
+            self._finding = None
+
+    def _remember(self, secret: str, record: TokenRecord, asked: float) -> None:
+        if len(self._known) >= _REMEMBERED:
+            self._known.clear()
+        digest = _digest(secret)
+        # The store may have remembered it for a while itself.
+        seen = asked - TOKEN_MEMORY_SECONDS
+        # Not all of those who came together are asked for together again.
+        ask_again = asked + _ASK_AGAIN_SECONDS * (1 + digest[0] / 256)
+        self._known[digest] = _Known(_caller(record, digest), record, seen, ask_again)
+
+    def _find(self, secrets: list[str]) -> list[TokenRecord | Exception | None]:
+        return [self._find_one(secret) for secret in secrets]
+
+    def _find_one(self, secret: str) -> TokenRecord | Exception | None:
+        try:
+            return self._store.find_token(secret)
+        except Exception as error:  # whatever it is, whoever asked is told, and the others are not
+            return error
+
+    def _table(self) -> dict[int, TokenRecord]:
+        return {each.id: each for each in self._store.tokens()}
 
 
 def forbidden(detail: str) -> HTTPException:
