@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -51,12 +52,16 @@ class Watcher:
 def watch(
     app: FastAPI,
     query: str = "",
+    *,
     token: str = BEARER,
     last_id: int | None = None,
     reading: Callable[[], Awaitable[Any]] | None = None,
+    encoding: str = "",
 ) -> Watcher:
     """Open a stream; `reading` is awaited before each chunk is taken."""
     headers = [(b"authorization", f"Bearer {token}".encode())]
+    if encoding:
+        headers.append((b"accept-encoding", encoding.encode()))
     if last_id is not None:
         headers.append((b"last-event-id", str(last_id).encode()))
     scope = {
@@ -233,6 +238,40 @@ def test_who_comes_back_is_told_what_was_missed(files: Files) -> None:
                 await quiet.frame()
                 await report(app, CP, "provisioning", message="next")
                 assert (await quiet.frame())[2]["events"][0]["message"] == "next"
+
+    asyncio.run(follow())
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br, GZIP;q=0.5"])
+def test_a_stream_is_packed_for_who_takes_it(files: Files, encoding: str) -> None:
+    async def follow() -> None:
+        async with serving(files) as app:
+            plain, packed = watch(app, encoding="gzip;q=0, br"), watch(app, encoding=encoding)
+            unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
+
+            async def unpacked() -> bytes:
+                return unpacker.decompress(await asyncio.wait_for(packed.chunks.get(), 10))
+
+            assert await unpacked() == b"", "the beginning"
+            for progress in range(3):
+                assert await unpacked() == await plain.chunks.get(), (
+                    "each frame is whole as soon as it is there"
+                )
+                await report(app, CP, "provisioning", progress=progress, message="x" * 2000)
+            kinds = [
+                dict(watcher.starts[0]["headers"]).get(b"content-encoding") for watcher in (plain, packed)
+            ]
+            assert kinds == [None, b"gzip"]
+            # One who comes later receives the same pieces behind others.
+            late = watch(app, encoding=encoding)
+            pieces = [await asyncio.wait_for(late.chunks.get(), 10) for _ in range(2)]
+            await report(app, CP, "ready")
+            pieces.append(await asyncio.wait_for(late.chunks.get(), 10))
+            text = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(b"".join(pieces)).decode()
+            assert [line for line in text.splitlines() if line.startswith("event:")] == [
+                "event: snapshot",
+                "event: change",
+            ]
 
     asyncio.run(follow())
 

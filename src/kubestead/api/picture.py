@@ -9,6 +9,7 @@ from typing import Any
 
 from kubestead.store import Event, MachineRecord
 
+from .frames import Frame, event
 from .live_registry import Content
 from .views import event_view, machine_view
 
@@ -24,7 +25,7 @@ class Picture:
         self.content = content
         self._records = dict(records)
         self._shown: dict[str, str] = {}
-        self._snapshot: bytes | None = None
+        self._snapshot: Frame | None = None
         self._draw(dict.fromkeys([*content.machines, *self._records]))
 
     def update(
@@ -46,7 +47,7 @@ class Picture:
         self._draw(changed)
         return changed
 
-    def snapshot(self, macs: Macs) -> bytes:
+    def snapshot(self, macs: Macs) -> Frame:
         """The frame that shows all, or some."""
         if macs is not None:
             return self._frame_of_all(self._picked(macs))
@@ -60,7 +61,7 @@ class Picture:
         changed: Iterable[str],
         events: Iterable[Event],
         registry: Mapping[str, Any] | None = None,
-    ) -> bytes | None:
+    ) -> Frame | None:
         """The frame that tells of changes, None where none is about `macs`."""
         mine = self._picked(mac for mac in changed if macs is None or mac in macs)
         told = _chosen(events, macs)
@@ -79,21 +80,21 @@ class Picture:
     def _picked(self, macs: Iterable[str]) -> list[str]:
         return [self._shown[mac] for mac in macs if mac in self._shown]
 
-    def _frame_of_all(self, shown: Iterable[str]) -> bytes:
+    def _frame_of_all(self, shown: Iterable[str]) -> Frame:
         registry = _json(self.content.summary())
         return self._frame("snapshot", f'{{"machines":{{{",".join(shown)}}},"registry":{registry}}}')
 
-    def _frame(self, kind: str, data: str) -> bytes:
-        return f"event: {kind}\nid: {self.position}\ndata: {data}\n\n".encode()
+    def _frame(self, kind: str, data: str) -> Frame:
+        return event(kind, self.position, data)
 
 
 def _chosen(events: Iterable[Event], macs: Macs) -> list[dict[str, Any]]:
     """What is told of events: all but those reports that a later one of the same machine replaces."""
-    last = {event.mac: event.id for event in events if event.kind == "report"}
+    last = {each.mac: each.id for each in events if each.kind == "report"}
     return [
-        event_view(event)
-        for event in events
-        if (macs is None or event.mac in macs) and (event.kind != "report" or last[event.mac] == event.id)
+        event_view(each)
+        for each in events
+        if (macs is None or each.mac in macs) and (each.kind != "report" or last[each.mac] == each.id)
     ]
 
 

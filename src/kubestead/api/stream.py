@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from kubestead.store import Event, MachineRecord, Store, StoreUnavailableError
 
 from .auth import Caller, Doorkeeper
+from .frames import COMMENT, GZIP_BEGINNING, Frame, takes_gzip
 from .live_registry import LiveRegistry
 from .picture import Macs, Picture
 
@@ -26,7 +27,6 @@ LONGEST_GATHER = 2.0
 COMMENT_SECONDS = 15.0
 _GATHER_PER_VIEWER = 0.002
 _LOOK_SECONDS = 1.0  # other processes' writes on the same database wake nobody here
-_COMMENT = b": still here\n\n"
 _WAITING_FRAMES = 8  # before a viewer is given a fresh snapshot instead
 _MOST_EVENTS = 20_000  # read at one look
 _SINCE = 1000  # events given to a viewer that comes back
@@ -40,11 +40,11 @@ class Viewer:
         """Follow `macs`."""
         self.caller = caller
         self.macs = macs
-        self.frames: deque[bytes] = deque()
+        self.frames: deque[Frame] = deque()
         self.ended = False
         self.wake = asyncio.Event()
 
-    def offer(self, frame: bytes) -> bool:
+    def offer(self, frame: Frame) -> bool:
         """Let a frame wait to be sent; False where too many wait already."""
         if len(self.frames) >= _WAITING_FRAMES:
             return False
@@ -129,7 +129,7 @@ class Broadcaster:
             self._show_out()
             if started - commented >= COMMENT_SECONDS:
                 commented = started
-                await self._offer(lambda viewer: not viewer.frames and viewer.offer(_COMMENT))
+                await self._offer(lambda viewer: not viewer.frames and viewer.offer(COMMENT))
             if told:
                 await asyncio.sleep(gather_seconds(len(self._viewers)) - (time.monotonic() - started))
 
@@ -220,12 +220,15 @@ class Stream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, broadcaster: Broadcaster, viewer: Viewer) -> None:
-        """Answer `viewer`."""
+    def __init__(self, broadcaster: Broadcaster, viewer: Viewer, accepted: str = "") -> None:
+        """Answer `viewer`, whose client reads the encodings `accepted`."""
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self._broadcaster = broadcaster
         self._viewer = viewer
+        self._packed = takes_gzip(accepted)
+        if self._packed:
+            self.headers["Content-Encoding"] = "gzip"
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
         """Send frames until the client has gone, the token is no good any more, or the program stops."""
@@ -233,10 +236,13 @@ class Stream(Response):
         watching = asyncio.create_task(_until_gone(receive, viewer))
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            if self._packed:
+                await send({"type": "http.response.body", "body": GZIP_BEGINNING, "more_body": True})
             while not viewer.ended:
                 if viewer.frames:
                     frame = viewer.frames.popleft()
-                    await send({"type": "http.response.body", "body": frame, "more_body": True})
+                    body = frame.packed if self._packed else frame.plain
+                    await send({"type": "http.response.body", "body": body, "more_body": True})
                 else:
                     viewer.wake.clear()
                     await viewer.wake.wait()

@@ -75,4 +75,4 @@ async def get_stream(
             caller.must_act_for(each)
         macs = frozenset({caller.mac})
     viewer = await stream_of(request).join(caller, macs, last_event_id)
-    return Stream(stream_of(request), viewer)
+    return Stream(stream_of(request), viewer, request.headers.get("accept-encoding", ""))
