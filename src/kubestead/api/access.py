@@ -130,6 +130,7 @@ class Section:
                 status_code=status,
                 responses=responses,
                 operation_id=handler.__name__,
+                summary=(handler.__doc__ or "").partition("\n")[0].rstrip("."),
                 openapi_extra=None if public else {"security": [{"token": []}], "x-scopes": _scopes(allow)},
                 **options,
             )

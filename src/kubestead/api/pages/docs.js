@@ -39,9 +39,8 @@ function shape(document_, schema, depth = 0) {
       .map(([key, value]) => `${space}${key}${needed.has(key) ? "" : "?"}: ${shape(document_, value, depth + 1)}`);
     return `{\n${lines.join(",\n")}\n${"  ".repeat(depth)}}`;
   }
-  if (typeof found.additionalProperties === "object") {
-    return `{…: ${shape(document_, found.additionalProperties, depth)}}`;
-  }
+  const others = Object.values(found.patternProperties ?? {})[0] ?? found.additionalProperties;
+  if (typeof others === "object") return `{…: ${shape(document_, others, depth)}}`;
   return found.type ?? "any JSON";
 }
 
@@ -69,7 +68,7 @@ function operation(document_, method, path, about) {
     element("summary", {}, text("span", method.toUpperCase(), "method"), text("code", path),
       text("span", about.summary, "what")),
     element("div", {},
-      ...prose(about.description ?? ""),
+      ...prose((about.description ?? "").split("\n").slice(1).join("\n")),
       text("p", scopes ? `Token of the scope ${scopes.join(" or ")}.` : "No token is needed.", "soft"),
       parameters.length ? text("h3", "Parameters") : null,
       parameters.length ? table(["name", "in", "what"], parameters.map((each) =>
