@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import sqlite3
@@ -20,6 +21,7 @@ from pydantic import TypeAdapter
 from kubestead.api.app import create_app
 from kubestead.api.bodies import Event, Mac, MachineView
 from kubestead.model.mac import is_mac
+from kubestead.store import Store, StoreError
 from tests.unit.api_sample import CP, REGISTRY, WORKER, Files, serving, until
 
 STRANGER = "52:54:00:77:00:99"
@@ -257,6 +259,20 @@ def test_a_backup_is_a_whole_store(api: TestClient, files: Files, tmp_path: Path
         ]
     database.close()
     assert not list(files.database.parent.glob("kubestead-backup-*")), "nothing is left of it on the host"
+
+
+def test_a_backup_that_cannot_be_made(api: TestClient, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacking(_store: Store, _path: Path) -> None:
+        raise StoreError("pg_dump is not installed: apt-get install postgresql-client")
+
+    def full(_store: Store, _path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for backup, words in ((lacking, "pg_dump is not installed"), (full, "No space left on device")):
+        monkeypatch.setattr(Store, "backup", backup)
+        answer = api.get("/api/backup")
+        assert (answer.status_code, words in answer.json()["detail"]) == (503, True)
+    assert not list(files.database.parent.glob("kubestead-backup-*"))
 
 
 def test_prometheus_is_told(api: TestClient) -> None:

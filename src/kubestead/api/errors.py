@@ -17,6 +17,7 @@ from kubestead.model.registry import RegistryError, RegistryLockedError, Registr
 from kubestead.store import (
     ClaimTakenError,
     IllegalTransitionError,
+    StoreError,
     StoreUnavailableError,
     UnknownClaimError,
     UnknownTokenError,
@@ -63,6 +64,11 @@ def _store_unavailable(error: Any) -> JSONResponse:
     return problem(503, f"{error}. Nothing was written; try again.", _SOON)
 
 
+def _store_unfit(error: Any) -> JSONResponse:
+    log.error("%s", error)
+    return problem(503, str(error))
+
+
 def _registry_unavailable(error: Any) -> JSONResponse:
     log.error("%s", error)
     return problem(503, f"{error}. The registry is as it was.", _SOON)
@@ -74,6 +80,7 @@ def _live_registry_invalid(error: Any) -> JSONResponse:
 
 _ANSWERS: dict[type[Exception], Any] = {
     StoreUnavailableError: _store_unavailable,
+    StoreError: _store_unfit,
     IllegalTransitionError: lambda error: problem(409, str(error)),
     ClaimTakenError: lambda error: problem(409, str(error), claim=claim_view(error.claim)),
     UnknownClaimError: lambda error: problem(404, str(error)),
