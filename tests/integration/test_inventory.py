@@ -18,7 +18,7 @@ from kubestead.store import StateReport, Store
 from tests.integration.ansible_cores import CHECKOUT, NEWEST, OLDEST, environment, programs_of
 from tests.unit.api_sample import BEARER, Files, running
 
-REGISTRY = {
+REGISTRY: dict[str, dict[str, Any]] = {
     "52:54:00:77:00:11": {
         "hostname": "lab-cp-1",
         "role": "control-plane",

@@ -24,14 +24,14 @@ CP, WORKER, OTHER, SPARE = (f"52:54:00:77:00:{number}" for number in (11, 21, 31
 
 def machines(**changes: dict[str, Any]) -> list[Machine]:
     """A control plane, a worker, a machine of another cluster, and one outside of all."""
-    content = {
+    content: dict[str, dict[str, Any]] = {
         CP: {"hostname": "cp-1", "role": "control-plane", "ip": "10.0.0.11", "labels": {"rack": "a1"}},
         WORKER: {"hostname": "w-1", "role": "worker", "taints": ["a=b:NoSchedule", "c:NoExecute"]},
         OTHER: {"hostname": "k3s-1", "role": "control-plane", "cluster": "two", "distribution": "k3s"},
         SPARE: {"hostname": "spare", "role": "compute", "rack": "x", "mac": "wrong", "ä": 1, "a-b": 2},
     }
     for entry in content.values():
-        entry.update({"architecture": "amd64", **changes.get(str(entry["hostname"]).replace("-", "_"), {})})
+        entry.update({"architecture": "amd64", **changes.get(entry["hostname"].replace("-", "_"), {})})
     return list(Registry(content))
 
 

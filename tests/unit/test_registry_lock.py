@@ -12,6 +12,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -80,9 +81,8 @@ def test_no_change_of_two_programs_at_once_is_lost(path: Path) -> None:
 def test_threads_exclude_each_other(path: Path) -> None:
     def add(number: int) -> None:
         for i in range(10):
-            Registry.update(
-                path, lambda old, i=i: old.with_machine(f"5254{number:04x}{i:04x}", entry(f"n-{number}-{i}"))
-            )
+            mac, hostname = f"5254{number:04x}{i:04x}", f"n-{number}-{i}"
+            Registry.update(path, partial(Registry.with_machine, mac=mac, values=entry(hostname)))
 
     threads = [threading.Thread(target=add, args=(number,)) for number in range(4)]
     for thread in threads:

@@ -176,7 +176,8 @@ def test_where_the_schema_and_the_code_might_part(change: dict[str, Any]) -> Non
 
 
 def test_the_name_of_the_schema_is_text_for_both() -> None:
-    for value in (1, None, {}):
+    values: list[Any] = [1, None, {}]
+    for value in values:
         assert not VALIDATOR.is_valid({"$schema": value})
         with pytest.raises(RegistryError, match=r"registry.json: \$schema is .*expected where the schema is"):
             Registry({"$schema": value})
