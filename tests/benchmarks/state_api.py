@@ -35,6 +35,7 @@ from kubestead.store import Store
 
 LOAD = Path(__file__).with_name("state_api_load.py")
 DURABLE_MACHINES, STEADY_MACHINES = 200, 1000
+ROUNDS = 3
 PARTS = ("durable", "steady", "viewers")
 
 
@@ -180,24 +181,25 @@ def steady(folder: Path, seconds: float, program: list[str]) -> None:
 
 
 def viewers(folder: Path, seconds: float, count: int, program: list[str]) -> None:
-    """Reports with viewers and without, in turns."""
+    """Reports with viewers and without, in turns, for the computer may have other things to do."""
+    alone, with_them = [], []
     with running(folder, DURABLE_MACHINES, program) as api:
-        alone = [api.machines(DURABLE_MACHINES, seconds)]
-        with watched(api, folder, count) as seen:
-            with_them = api.machines(DURABLE_MACHINES, seconds)
-        alone.append(api.machines(DURABLE_MACHINES, seconds))
-    for each in alone:
-        tell("viewers: none", each)
-    tell(f"viewers: {count}", with_them)
-    print(
-        f"viewers: they have seen       {seen['frames']} frames each, {seen['bytes'] / 1e6:.0f} MB; ", end=""
+        for _ in range(ROUNDS):
+            alone.append(api.machines(DURABLE_MACHINES, seconds / 2))
+            with watched(api, folder, count) as seen:
+                with_them.append(api.machines(DURABLE_MACHINES, seconds))
+            alone.append(api.machines(DURABLE_MACHINES, seconds / 2))
+            tell("viewers: none", alone[-1])
+            tell(f"viewers: {count}", with_them[-1])
+            print(
+                f"viewers: they have seen       {seen['frames']} frames each, {seen['bytes'] / 1e6:.0f} MB; ",
+                end="",
+            )
+            print(f"{seen['refused']} refused, {seen['lost']} lost")
+    without, within = (
+        sum(each["a_second"] for each in several) / len(several) for several in (alone, with_them)
     )
-    print(f"{seen['refused']} refused, {seen['lost']} lost")
-    without = sum(each["a_second"] for each in alone) / len(alone)
-    print(
-        f"viewers: ratio                {with_them['a_second'] / without:8.2f} (goal: 0.8 or more)",
-        flush=True,
-    )
+    print(f"viewers: ratio                {within / without:8.2f} (goal: 0.8 or more)", flush=True)
 
 
 @contextmanager
