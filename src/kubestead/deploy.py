@@ -148,6 +148,8 @@ def check_registry(inventory: Path) -> None:
         source = inventory / name
         if source.is_file():
             settings = yaml.safe_load(source.read_text(encoding="utf-8")) or {}
+            if settings.get("source", "file") != "file":
+                continue  # the State API has it, and has checked it
             Registry.load(source.parent / settings.get("registry", "registry.json"))
 
 
