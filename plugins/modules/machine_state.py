@@ -15,7 +15,7 @@ description:
     features stays until a report names them again.
   - With O(action), does what an operator does to a machine.
   - It changes something only where the API's record changes. A report that says what the record says already
-    is not sent, so it does not renew the state's deadline either; a new O(progress) or O(message) does.
+    is not sent, so it does not renew the state's deadline either; a new O(progress) or O(msg) does.
   - What the lifecycle of machines does not allow is refused, in check mode too.
 extends_documentation_fragment:
   - kubestead.homelab.attributes
@@ -49,8 +49,8 @@ options:
   progress:
     description: How far it is, in percent.
     type: int
-  message:
-    description: What it says.
+  msg:
+    description: What it says, the C(message) of the report.
     type: str
   error:
     description: Why it failed.
@@ -87,7 +87,7 @@ EXAMPLES = r"""
     state: provisioning
     phase: storage
     progress: 60
-    message: the pool is being made
+    msg: the pool is being made
   delegate_to: localhost
 
 - name: Install the machine anew, all of its data is lost
@@ -157,7 +157,8 @@ def look(client: StateApiClient, mac: str) -> "dict[str, Any]":
 
 def reported(module: AnsibleModule, client: StateApiClient, before: "dict[str, Any]") -> "dict[str, Any]":
     """Report, if it says something new; the machine afterwards."""
-    report = {name: module.params[name] for name in (*REPORTED, "features")}
+    options = {"message": "msg"}  # Ansible keeps the name message to itself
+    report = {name: module.params[options.get(name, name)] for name in (*REPORTED, "features")}
     after = after_report(before, report)
     if shown(after) == shown(before) or module.check_mode:
         return after
@@ -197,7 +198,7 @@ def main() -> None:
             state={"type": "str", "choices": list(STATES)},
             phase={"type": "str"},
             progress={"type": "int"},
-            message={"type": "str"},
+            msg={"type": "str"},
             error={"type": "str"},
             features={"type": "dict"},
             action={"type": "str", "choices": sorted(ACTIONS)},
@@ -208,7 +209,7 @@ def main() -> None:
         required_one_of=[["state", "action"]],
         required_if=[["action", "reinstall", ["hostname"]]],
         required_by={
-            **dict.fromkeys(("phase", "progress", "message", "error", "features"), "state"),
+            **dict.fromkeys(("phase", "progress", "msg", "error", "features"), "state"),
             "hostname": "action",
             "version": "action",
         },

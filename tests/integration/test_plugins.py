@@ -106,7 +106,7 @@ class Site:
             "KUBESTEAD_API_CA_FILE": str(self.ca_file),
         }
         done = subprocess.run(
-            [self.programs / "ansible-inventory", f"--inventory={source}", "--list"],
+            [self.programs / "ansible-inventory", f"--inventory={source}", "--list", "--export"],
             cwd=CHECKOUT,
             env=environment(self.programs, **named),
             capture_output=True,
@@ -114,7 +114,8 @@ class Site:
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
-        return json.loads(done.stdout)
+        # How the newest shows text that is no template.
+        return json.loads(done.stdout, object_hook=lambda value: value.get("__ansible_unsafe", value))
 
     def everything(self) -> Any:
         """What the API and the files hold."""
@@ -244,11 +245,9 @@ PYTHON_TESTS = (
 
 def test_the_tests_of_plugins_under_the_oldest_ansible() -> None:
     programs = programs_of(OLDEST)
-    inventory = sorted(path.relative_to(CHECKOUT) for path in CHECKOUT.glob("tests/*/test_inventory*.py"))
-    assert inventory
     callback = "tests/integration/test_plugins_callback.py"
     done = subprocess.run(
-        [programs / "python", "-m", "pytest", "-p", "no:cacheprovider", *PYTHON_TESTS, *inventory, callback],
+        [programs / "python", "-m", "pytest", "-p", "no:cacheprovider", *PYTHON_TESTS, callback],
         cwd=CHECKOUT,
         env=environment(programs, PYTHONPATH=str(CHECKOUT / "src")),
         capture_output=True,

@@ -154,7 +154,7 @@ def test_a_machine_that_nobody_knows(modules: Modules) -> None:
         "the State API knows no machine worker-2: did you mean worker-1?"
     )
     assert "knows no machine 52:54:00:77:00:99" in modules.refused("machine_info", machines=["525400770099"])
-    found = modules("machine_state", machine="525400770077", state="discovered", message="hello")
+    found = modules("machine_state", machine="525400770077", state="discovered", msg="hello")
     assert (found["changed"], found["machine"]["registered"]) == (True, False)
     assert [one["mac"] for one in modules("machine_info", registered=False)["machines"]] == [
         "52:54:00:77:00:77"
