@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from kubestead.model.lifecycle import DEADLINES, STATES, TRANSITIONS
 from kubestead.store import ConflictError, IllegalTransitionError, StateReport, Store
 
-MACS = ("52:54:00:00:00:01", "52:54:00:00:00:02", "52:54:00:00:00:03")
+MACS = ("52:54:00:00:00:01", "52:54:00:00:00:02")
 TARGETS = {"approve": "approved", "reinstall": "install_pending", "retire": "retired"}
 Outcome = type[Exception] | None
 
@@ -78,8 +78,25 @@ class StoreModel(RuleBasedStateMachine):
         message=st.none() | st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=5),
         locked=st.booleans(),
     )
-    def report(self, **given: Any) -> None:
-        """A machine reports."""
+    def report_anything(self, **given: Any) -> None:
+        """A machine reports, whatever it is."""
+        self._report(**given)
+
+    @rule(mac=st.sampled_from(MACS), pick=st.integers(0, 99))
+    def go_on(self, mac: str, pick: int) -> None:
+        """A machine goes to a state that it may go to."""
+        machine = self.expected.get(mac, Expected())
+        ways = [state for state in STATES if machine.may(state, "approved", False)]
+        self._report(
+            mac=mac,
+            state=ways[pick % len(ways)],
+            initial="approved",
+            features={},
+            message=None,
+            locked=False,
+        )
+
+    def _report(self, **given: Any) -> None:
         mac, state, initial, locked = given["mac"], given["state"], given["initial"], given["locked"]
         machine = self.expected.get(mac, Expected())
         report = StateReport(
@@ -108,10 +125,35 @@ class StoreModel(RuleBasedStateMachine):
         action=st.sampled_from(["approve", "reinstall", "retire", "lock", "unlock"]),
         initial=st.sampled_from(["approved", "discovered"]),
         off=st.sampled_from([None, 0, 0, 1, -1]),
-        locked=st.booleans(),
+        locked=st.sampled_from([False, False, True]),
     )
-    def act(self, **given: Any) -> None:
+    def act_somehow(self, **given: Any) -> None:
         """An operator acts, with or without the version that was seen."""
+        self._act(**given)
+
+    @rule(
+        mac=st.sampled_from(MACS),
+        way=st.sampled_from(
+            [
+                ("reinstall",),
+                ("reinstall", "installing"),
+                ("reinstall", "installing", "install_pending", "installing"),
+                ("reinstall", "installing", "installed"),
+                ("reinstall", "approve"),
+                ("reinstall", "installing", "failed", "approved"),
+                ("reinstall", "retire", "approve"),
+            ]
+        ),
+    )
+    def install(self, mac: str, way: tuple[str, ...]) -> None:
+        """An installation is asked for, and goes some way."""
+        for step in way:
+            if step in TARGETS:
+                self._act(mac=mac, action=step, initial="approved", off=0, locked=False)
+            else:
+                self._report(mac=mac, state=step, initial="approved", features={}, message="m", locked=False)
+
+    def _act(self, **given: Any) -> None:
         mac, action, initial, off = given["mac"], given["action"], given["initial"], given["off"]
         machine = self.expected.get(mac, Expected())
         outcome = self._expected_outcome(machine, given)

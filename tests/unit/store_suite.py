@@ -535,9 +535,11 @@ class StoreSuite:
         with ThreadPoolExecutor(8) as threads:
             readers = [threads.submit(follow, store) for store in stores[:2]]
             writers = [threads.submit(write, store, each) for each, store in enumerate(stores * 2)]
-            for writer in writers:
-                writer.result()
-            done.set()
+            try:
+                for writer in writers:
+                    writer.result()
+            finally:
+                done.set()
             everything = [event.id for event in stores[0].events()]
             assert len(everything) == 240
             for reader in readers:

@@ -44,7 +44,7 @@ class TestSqlite(StoreSuite):
 
 
 def test_the_store_agrees_with_its_model(url: str) -> None:
-    agrees_with_model(url, examples=40)
+    agrees_with_model(url, examples=25)
 
 
 def test_the_file_is_durable_and_ours(path: Path) -> None:
