@@ -58,7 +58,7 @@ class Dump:
     def __init__(self, path: Path) -> None:
         """Refuse a file that is not one."""
         self.path = path
-        listing = b"".join(self._lines("--list")).decode()
+        listing = b"".join(self._lines("--list")).decode(errors="replace")
         found = {match[1].strip('"') for line in listing.splitlines() if (match := _LISTED.match(line))}
         if not found >= FIRST_TABLES or not found <= _KNOWN_TABLES:
             raise StoreError(
@@ -70,7 +70,7 @@ class Dump:
         _columns, *rows = self._rows(VERSION_TABLE)
         if len(rows) != 1:
             raise self._damaged("it does not say which schema it has")
-        self.revision = rows[0].decode().strip()
+        self.revision = rows[0].decode(errors="replace").strip()
 
     def load(self, connection: sa.Connection) -> None:
         """Put all rows into the tables, which are there in the dump's schema, and empty."""
