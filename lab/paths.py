@@ -6,10 +6,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from kubestead.model.cache import default_cache
+
 
 def cache() -> Path:
     """Where what every lab shares is kept: bases, apt's files, the bundle."""
-    return Path(os.environ.get("KUBESTEAD_CACHE") or Path.home() / ".cache/kubestead")
+    return default_cache()
 
 
 def bundle() -> Path:

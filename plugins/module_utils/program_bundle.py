@@ -25,6 +25,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from .cache import default_cache
+
 REQUIREMENTS = Path("src", "kubestead", "requirements.txt")
 # Every host that has a Python that is new enough has this glibc, or a newer one.
 _NEWEST_GLIBC_MINOR = 34
@@ -47,11 +49,6 @@ class Target:
 
     python: str
     machine: str
-
-
-def default_cache() -> Path:
-    """The folder for what can be made again: KUBESTEAD_CACHE, or its usual place."""
-    return Path(os.environ.get("KUBESTEAD_CACHE") or Path.home() / ".cache" / "kubestead")
 
 
 def program_id(source: Path) -> str:

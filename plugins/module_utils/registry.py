@@ -114,6 +114,11 @@ class Registry:
         """The mapping as the file has it: a copy."""
         return copy.deepcopy(self._content)
 
+    def entry(self, mac: str) -> t.Optional[t.Dict[str, t.Any]]:
+        """What the file has under a MAC, in any notation: a copy, or None."""
+        key = self._key(mac)
+        return None if key is None else copy.deepcopy(self._content[key])
+
     def find(self, name: str) -> t.Optional[Machine]:
         """The machine with this MAC (in any notation) or host name, or None."""
         try:

@@ -14,13 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .atomic import write_atomically
+from .cache import default_cache
 from .problems import RegistryError
-from .program_bundle import default_cache
 from .registry_file import parse
 
 SAME, PUSH, REFUSE = "same", "push", "refuse"
 #: Beside the API's data: the fingerprint of the text that was pushed last.
 PUSHED_MARK = "registry.pushed"
+#: The fingerprint of an entry that is not there.
+ABSENT = "absent"
 _SHA256_LENGTH = 64
 
 
@@ -39,6 +41,11 @@ class Decision:
 def fingerprint(text: str) -> str:
     """The SHA-256 of a registry's text, in hexadecimal."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def entry_fingerprint(entry: t.Optional[t.Mapping[str, t.Any]]) -> str:
+    """The SHA-256 of one machine's entry, whatever the order of its keys; ABSENT where there is none."""
+    return ABSENT if entry is None else fingerprint(json.dumps(entry, sort_keys=True))
 
 
 def decide(

@@ -178,13 +178,17 @@ class StateApiClient:
         optional = {"expected_sha256": expected_sha256, "force": force or None}
         return self.request("PUT", "/api/registry", {"text": text, **_given(optional)})
 
-    def put_machine(self, mac: str, entry: t.Mapping[str, t.Any]) -> t.Any:
-        """Set a machine's entry in the live registry."""
-        return self.request("PUT", f"/api/registry/machines/{_mac(mac)}", dict(entry))
+    def put_machine(self, mac: str, entry: t.Mapping[str, t.Any], expected: t.Optional[str] = None) -> t.Any:
+        """Set a machine's entry in the live registry.
 
-    def delete_machine(self, mac: str) -> t.Any:
-        """Remove a machine's entry from the live registry."""
-        return self._once("DELETE", f"/api/registry/machines/{_mac(mac)}")
+        Refused with 412 where the one that is there has not the fingerprint `expected`
+        (`registry_sync.entry_fingerprint`).
+        """
+        return self._once("PUT", _entry(mac, expected), dict(entry))
+
+    def delete_machine(self, mac: str, expected: t.Optional[str] = None) -> t.Any:
+        """Remove a machine's entry from the live registry; `expected` as for `put_machine`."""
+        return self._once("DELETE", _entry(mac, expected))
 
     # Tokens
 
@@ -245,6 +249,10 @@ class StateApiClient:
 
 def _given(values: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
     return {key: value for key, value in values.items() if value is not None}
+
+
+def _entry(mac: str, expected: t.Optional[str]) -> str:
+    return f"/api/registry/machines/{_mac(mac)}" + (f"?expected={expected}" if expected else "")
 
 
 def _mac(mac: str) -> str:

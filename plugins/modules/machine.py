@@ -159,8 +159,12 @@ from ansible_collections.kubestead.homelab.plugins.module_utils.entry_change imp
 from ansible_collections.kubestead.homelab.plugins.module_utils.mac import normalise_mac
 from ansible_collections.kubestead.homelab.plugins.module_utils.machine import KEYS
 from ansible_collections.kubestead.homelab.plugins.module_utils.registry import Registry, RegistryError
+from ansible_collections.kubestead.homelab.plugins.module_utils.registry_sync import entry_fingerprint
+from ansible_collections.kubestead.homelab.plugins.module_utils.state_api_errors import StateApiRefusedError
 from ansible_collections.kubestead.homelab.plugins.module_utils.state_api_module import connected, with_api
 
+_ATTEMPTS = 8
+_CHANGED_MEANWHILE = 412
 _TYPES = {
     "features": {"type": "list", "elements": "str"},
     "taints": {"type": "list", "elements": "dict"},
@@ -206,14 +210,23 @@ def in_file(module: AnsibleModule, path: str) -> Change:
 def in_api(module: AnsibleModule) -> Change:
     """Change the State API's registry; in check mode say what would change."""
     with connected(module) as client:
-        live = client.registry()
-        plan = planned(module, Registry.parse(live["text"] or "{}", live["path"]))
-        if plan.needed and not module.check_mode:
-            if plan.after is None:
-                client.delete_machine(plan.mac)
-            else:
-                client.put_machine(plan.mac, plan.after)
-        return plan
+        for attempt in range(_ATTEMPTS):
+            live = client.registry()
+            registry = Registry.parse(live["text"] or "{}", live["path"])
+            plan = planned(module, registry)
+            if not plan.needed or module.check_mode:
+                break
+            seen = entry_fingerprint(registry.entry(plan.mac))
+            try:
+                if plan.after is None:
+                    client.delete_machine(plan.mac, seen)
+                else:
+                    client.put_machine(plan.mac, plan.after, seen)
+                break
+            except StateApiRefusedError as error:
+                if error.status != _CHANGED_MEANWHILE or attempt == _ATTEMPTS - 1:
+                    raise
+    return plan
 
 
 def main() -> None:

@@ -198,7 +198,7 @@ try:
         backup(sqlite_url(database), copy)
         print(copy)
 except StoreError as error:
-    sys.exit(str(error))
+    raise SystemExit(str(error))
 """
 HOST_NAME = re.compile(r"[0-9A-Za-z.-]+$")  # others cannot be in a certificate
 LOOPBACK = ["localhost", "127.0.0.1", "::1"]

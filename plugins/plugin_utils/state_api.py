@@ -9,7 +9,7 @@ import os
 import typing as t
 
 from ansible.module_utils.parsing.convert_bool import boolean
-from ansible_collections.kubestead.homelab.plugins.module_utils.program_bundle import default_cache
+from ansible_collections.kubestead.homelab.plugins.module_utils.cache import default_cache
 from ansible_collections.kubestead.homelab.plugins.module_utils.state_api_client import (
     StateApiClient,
     StateApiError,

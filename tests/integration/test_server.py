@@ -56,7 +56,7 @@ def small_app() -> FastAPI:
 
         return StreamingResponse(events(), media_type="text/event-stream")
 
-    app.add_middleware(BodyLimit, limit=1000)
+    app.add_middleware(BodyLimit, limit=lambda _scope: 1000)
     app.add_middleware(RequestLog)
     return app
 

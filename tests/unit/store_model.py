@@ -36,7 +36,7 @@ class Expected:
         """Whether it may go to another state."""
         if wanted in ("install_pending", "installing") and (self.locked or locked):
             return False
-        current = self.state or initial
+        current = initial if self.state in (None, "discovered") else self.state
         return wanted == current or wanted in TRANSITIONS[current]
 
     def enter(self, wanted: str) -> None:

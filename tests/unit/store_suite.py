@@ -180,11 +180,19 @@ class StoreSuite:
         assert store.machines() == {}
         record = store.record_state(StateReport(MAC, "discovered"))
         with pytest.raises(IllegalTransitionError, match="only to approved, retired") as refused:
-            store.record_state(report(state="installing", features={"gpu": "ok"}))
+            store.record_state(report(state="installing", features={"gpu": "ok"}, initial="discovered"))
         assert refused.value.current == record == store.machine(MAC)
         with pytest.raises(IllegalTransitionError, match='"bored" is not a state'):
             store.record_state(report(state="bored"))
         assert store.last_event_id() == store.events()[0].id
+
+    def test_whoever_writes_a_machine_into_the_registry_has_approved_it(self, store: Store) -> None:
+        store.record_state(StateReport(MAC, "discovered"))
+        with pytest.raises(IllegalTransitionError):
+            store.record_state(StateReport(MAC, "provisioning", initial="discovered"))
+        assert (
+            store.record_state(StateReport(MAC, "provisioning", initial="approved")).state == "provisioning"
+        )
 
     def test_a_report_that_cannot_be_kept_leaves_no_trace(self, store: Store) -> None:
         record = store.record_state(report(progress=100))

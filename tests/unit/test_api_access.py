@@ -73,7 +73,7 @@ TABLE = [
     Row("POST", "/api/tokens", "o", {"name": "n", "scope": "read"}),
     Row("DELETE", "/api/tokens/99", "o", route="/api/tokens/{id}"),
     Row("GET", "/api/claims", "or"),
-    Row("GET", "/api/claims/c", "or", route="/api/claims/{name}"),
+    Row("GET", "/api/claims/c", "orm", route="/api/claims/{name}"),
     Row("POST", "/api/claims/c", "om", {"holder": "{mac}"}, route="/api/claims/{name}"),
     Row(
         "PUT",

@@ -15,7 +15,7 @@ from fastapi.testclient import TestClient
 
 from kubestead.model.atomic import write_atomically
 from kubestead.model.registry_lock import locked
-from kubestead.model.registry_sync import fingerprint
+from kubestead.model.registry_sync import ABSENT, entry_fingerprint, fingerprint
 from tests.unit.api_sample import CP, REGISTRY, WORKER, Files, bearer, serving, until
 
 NEW = "52:54:00:77:00:31"
@@ -256,3 +256,34 @@ def test_edits_in_place_leave_events(files: Files) -> None:
         assert invalid.startswith("an edit is invalid, the last valid one stays in force: ")
         assert gone == "the file is gone; the last valid one stays in force"
         assert noted()[0].startswith("replaced: ")
+
+
+def test_nobodys_edit_of_a_machine_is_undone_unseen(api: TestClient, files: Files) -> None:
+    path = f"/api/registry/machines/{NEW}"
+    assert api.put(path, params={"expected": ABSENT}, json=ENTRY).status_code == 201
+    second = api.put(path, params={"expected": ABSENT}, json={**ENTRY, "hostname": "another"})
+    assert second.status_code == 412
+    assert "compute-1" in second.json()["difference"]
+    seen = entry_fingerprint(dict(reversed(ENTRY.items())))
+    moved = {**ENTRY, "shelf": 4}
+    assert api.put(path, params={"expected": seen}, json=moved).status_code == 200
+    assert api.put(path, params={"expected": seen}, json=ENTRY).status_code == 412
+    assert api.delete(path, params={"expected": seen}).status_code == 412
+    assert json.loads(files.registry.read_text())[NEW] == moved
+    assert api.delete(path, params={"expected": entry_fingerprint(moved)}).status_code == 200
+    assert api.put(path, params={"expected": "soon"}, json=ENTRY).status_code == 422
+
+
+def test_a_large_registry_may_be_pushed_by_an_operator_only(api: TestClient, files: Files) -> None:
+    many = {
+        f"52:54:01:00:{number >> 8:02x}:{number & 255:02x}": {**ENTRY, "hostname": f"node-{number}"}
+        for number in range(6000)
+    }
+    seen = fingerprint(files.registry.read_text())
+    reader = api.post("/api/tokens", json={"name": "r", "scope": "read"}).json()["token"]
+    body = {"text": text(many), "expected_sha256": seen}
+    assert len(json.dumps(body)) > 600_000
+    assert api.put("/api/registry", json=body, headers=bearer(reader)).status_code == 413
+    assert api.put("/api/registry", json=body).status_code == 200
+    assert len(api.get("/api/machines").json()) == 6000
+    assert api.post("/api/data", json={"mac": CP, "key": "k", "value": text(many)}).status_code == 413

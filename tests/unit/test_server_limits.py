@@ -170,7 +170,7 @@ def test_a_body_that_is_too_long(announced: bool) -> None:
         for _ in range(30):
             yield b"a" * 100
 
-    client = TestClient(BodyLimit(_who, 1000))
+    client = TestClient(BodyLimit(_who, lambda _scope: 1000))
     content = b"a" * 3000 if announced else parts()
     answer = client.post("/", content=content, headers={"Content-Type": "application/json"})
     assert (answer.status_code, answer.json()["detail"]) == (413, "the body is too long: at most 1000 bytes")

@@ -26,7 +26,7 @@ from .middleware import BodyLimit, RequestLog
 from .plain_app import create_plain_app
 from .reports import FastReports, Reports
 from .routes import all_routes
-from .settings import Settings
+from .settings import REGISTRY_LIMIT, Settings
 from .stream import Broadcaster
 from .version import VERSION
 
@@ -101,8 +101,13 @@ def create_app(settings: Settings) -> FastAPI:
         caller = doorkeeper.at_once(authorization(scope))
         return caller is not None and caller.scope == OPERATOR
 
+    def body_limit(scope: Scope) -> int:
+        # Only whoever may replace the registry may bring as much as one.
+        whole_registry = scope["path"] == "/api/registry" and is_operator(scope)
+        return REGISTRY_LIMIT if whole_registry else settings.body_limit
+
     fast = FastReports(app.framework, reports, doorkeeper)
-    limited = RateLimit(BodyLimit(fast, settings.body_limit), settings.rate, is_operator)
+    limited = RateLimit(BodyLimit(fast, body_limit), settings.rate, is_operator)
     app.way_in = RequestLog(Measured(limited, metrics))
     return app
 

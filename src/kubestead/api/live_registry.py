@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import stat
@@ -25,7 +26,15 @@ from kubestead.model.registry import (
     RegistryUnwritableError,
 )
 from kubestead.model.registry_lock import locked, unwritable
-from kubestead.model.registry_sync import PUSH, PUSHED_MARK, REFUSE, decide, fingerprint
+from kubestead.model.registry_sync import (
+    PUSH,
+    PUSHED_MARK,
+    REFUSE,
+    decide,
+    difference,
+    entry_fingerprint,
+    fingerprint,
+)
 
 from .logs import outside_requests
 
@@ -174,13 +183,18 @@ class LiveRegistry:
         self.refresh()
         return decision.action == PUSH
 
-    def put_machine(self, mac: str, entry: Mapping[str, Any]) -> bool:
-        """Give a machine this entry; return whether it is a new one. EntryRefusedError if it is no good."""
+    def put_machine(self, mac: str, entry: Mapping[str, Any], expected: str | None = None) -> bool:
+        """Give a machine this entry; return whether it is a new one.
+
+        EntryRefusedError if it is no good; EditedMeanwhileError where the one that is there has not the
+        fingerprint `expected`.
+        """
         new = False
 
         def change(registry: Registry) -> Registry:
             nonlocal new
             new = mac not in registry.machines
+            self._hold_to(expected, registry, mac, entry)
             try:
                 return registry.with_machine(mac, entry)
             except RegistryError as error:
@@ -189,9 +203,28 @@ class LiveRegistry:
         self._update(change)
         return new
 
-    def remove_machine(self, mac: str) -> None:
-        """Take a machine out of the registry; KeyError if it is not there."""
-        self._update(lambda registry: registry.without_machine(mac))
+    def remove_machine(self, mac: str, expected: str | None = None) -> None:
+        """Take a machine out of the registry; KeyError if it is not there.
+
+        EditedMeanwhileError where the fingerprint of its entry is not `expected`.
+        """
+
+        def change(registry: Registry) -> Registry:
+            self._hold_to(expected, registry, mac, None)
+            return registry.without_machine(mac)
+
+        self._update(change)
+
+    def _hold_to(
+        self, expected: str | None, registry: Registry, mac: str, entry: Mapping[str, Any] | None
+    ) -> None:
+        live = registry.entry(mac)
+        if expected in (None, entry_fingerprint(live)):
+            return
+        raise EditedMeanwhileError(
+            f"the entry of {mac} in {self.path} has been changed since, and not by you: look at it again",
+            difference(_entry_text(live), _entry_text(entry)),
+        )
 
     def take_own_edit(self) -> bool:
         """Tell, once, whether the present content was written by this process."""
@@ -270,6 +303,11 @@ class LiveRegistry:
 def initial_state(machine: Machine | None) -> str:
     """What a machine counts as before it was heard of: one that somebody has registered is approved."""
     return DISCOVERED if machine is None else APPROVED
+
+
+def _entry_text(entry: Mapping[str, Any] | None) -> str:
+    """An entry for a diff; without what is named like a secret."""
+    return "" if entry is None else json.dumps(_without_secrets(dict(entry)), indent=2, ensure_ascii=False)
 
 
 def public_entry(machine: Machine) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import re
 import time
+from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -95,8 +96,8 @@ class RequestLog:
 class BodyLimit:
     """Reads the whole body before the application sees it, and refuses one that is too long or no JSON."""
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
-        """Wrap `app`; bodies longer than `limit` bytes are refused."""
+    def __init__(self, app: ASGIApp, limit: Callable[[Scope], int]) -> None:
+        """Wrap `app`; `limit` says how many bytes a request may bring."""
         self._app = app
         self._limit = limit
 
@@ -111,21 +112,28 @@ class BodyLimit:
                 announced = value
             elif name == b"content-type":
                 kind = value.partition(b";")[0].strip().lower()
-        too_long = announced.isdigit() and int(announced) > self._limit
+        limit = self._limit(scope)
+        too_long = announced.isdigit() and int(announced) > limit
         body = b""
+        parts: list[bytes] = []
+        length = 0
         more = not too_long
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
                 return
-            body += message.get("body", b"")
+            body = message.get("body", b"")
+            parts.append(body)
+            length += len(body)
             more = message.get("more_body", False)
-            if len(body) > self._limit:
+            if length > limit:
                 too_long, more = True, False
         if too_long:
             # What is still to come is read and forgotten by the connection, so that the client sees this.
-            await problem(413, f"the body is too long: at most {self._limit} bytes")(scope, receive, send)
+            await problem(413, f"the body is too long: at most {limit} bytes")(scope, receive, send)
             return
+        if len(parts) > 1:
+            body = b"".join(parts)
         if body and kind != b"application/json":
             sent = kind.decode("latin-1")
             answer = problem(415, f'send JSON with the header "Content-Type: application/json", not "{sent}"')

@@ -15,6 +15,7 @@ DEFAULT_DATABASE = Path("/srv/state/machines.db")
 DEFAULT_REGISTRY = Path("/srv/http/machines/registry.json")
 DEFAULT_RATE = 200  # requests a second from one address; twice as many in a burst
 VALUE_LIMIT = 256 * 1024
+REGISTRY_LIMIT = 16 * 1024 * 1024  # some fifty thousand machines
 BODY_LIMIT = 2 * VALUE_LIMIT  # room for the largest value written with escapes and white space
 HEADER_LIMIT = 32 * 1024  # request line and headers together
 CLIENT_SECONDS = 10.0  # for a first byte, for a TLS handshake, for a request's headers

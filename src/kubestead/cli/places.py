@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from kubestead.exit_codes import ExitCode
 from kubestead.model.registry import Registry
 from kubestead.model.registry_file import render
+from kubestead.model.registry_sync import entry_fingerprint
 from kubestead.model.state_api_client import StateApiClient, StateApiRefusedError
 
 from .errors import CliError
@@ -83,9 +84,9 @@ class LiveRegistry:
         put = [key for key in after if after[key] != before.get(key)]
         gone = [key for key in before if key not in after]
         if len(put) == 1 and not gone:
-            self._api.put_machine(put[0], after[put[0]])
+            self._api.put_machine(put[0], after[put[0]], entry_fingerprint(before.get(put[0])))
         elif len(gone) == 1 and not put:
-            self._api.delete_machine(gone[0])
+            self._api.delete_machine(gone[0], entry_fingerprint(before[gone[0]]))
         else:
             self._api.put_registry(render(after, path), expected_sha256=sha256)
 

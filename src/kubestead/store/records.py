@@ -26,7 +26,7 @@ class StateReport:
     correlation_id: str | None = None
     actor: str | None = None
     address: str | None = None
-    initial: str = "discovered"  # what a machine counts as that the store has never seen
+    initial: str = "discovered"  # what a machine counts as that nobody has approved here
     registry_locked: bool = False  # the registry forbids an installation
 
 

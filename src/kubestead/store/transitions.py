@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from kubestead.model.lifecycle import (
     ACTIONS,
     APPROVED,
+    DISCOVERED,
     FAILED,
     INSTALLED,
     INSTALLING,
@@ -34,7 +35,7 @@ def reported(
     previous = record.state
     if previous != report.state:
         _check(
-            previous or report.initial,
+            _counts_as(previous, report.initial),
             report.state,
             before,
             locked=record.locked,
@@ -108,7 +109,7 @@ def acted(
             return None
         return replace(record, locked=locked, version=record.version + 1), event
     # Asked for a second time, a reinstallation is a new one: the state before it is as good as any.
-    current = record.state or initial
+    current = _counts_as(record.state, initial)
     if action == "reinstall" and current == wanted:
         current = APPROVED
     _check(current, wanted, before, locked=record.locked, registry_locked=registry_locked)
@@ -154,6 +155,11 @@ def expired(before: MachineRecord, now: datetime) -> tuple[MachineRecord, Event]
 
 def _unseen(mac: str, now: datetime) -> MachineRecord:
     return MachineRecord(mac, None, None, None, None, None, {}, now)
+
+
+def _counts_as(state: str | None, initial: str) -> str:
+    """What decides which state may follow: whoever writes a machine into the registry has approved it."""
+    return initial if state in (None, DISCOVERED) else state
 
 
 def _deadline(state: str, now: datetime, deadlines: Deadlines) -> datetime | None:

@@ -22,7 +22,7 @@ def get_claims(request: Request) -> Json:
     return Json([claim_view(claim) for claim in store_of(request).claims()])
 
 
-@section.route("GET", "/api/claims/{name}", allow={READ}, gives=ClaimView, refuses=[404, 503])
+@section.route("GET", "/api/claims/{name}", allow={READ, MACHINE}, gives=ClaimView, refuses=[404, 503])
 def get_claim(request: Request, name: ClaimInPath) -> Json:
     """Give one claim."""
     claim = store_of(request).claim(name)

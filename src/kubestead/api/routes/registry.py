@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 from typing import Annotated, Any
 
-from fastapi import Body, HTTPException, Request, Response
+from fastapi import Body, HTTPException, Query, Request, Response
 
 from kubestead.api.access import Section, caller_of
 from kubestead.api.auth import OPERATOR, READ
@@ -26,6 +26,13 @@ log = logging.getLogger(__name__)
 section = Section("Registry")
 
 _INVALID = {422: RegistryProblem}
+ExpectedEntry = Annotated[
+    str | None,
+    Query(
+        pattern=r"^([0-9a-f]{64}|absent)$",
+        description="SHA-256 of the entry that the caller has seen (as JSON, its keys sorted), or `absent`",
+    ),
+]
 Entry = Annotated[dict[str, Any], Body(description="the machine's entry, with the keys of a registry file")]
 
 
@@ -66,28 +73,33 @@ def put_registry(request: Request, body: RegistryBody) -> Response:
     allow=(),
     gives=dict[str, Any],
     also={201: dict[str, Any]},
-    refuses=[409, 503],
+    refuses=[409, 412, 503],
 )
-def put_registry_machine(request: Request, mac: MacInPath, entry: Entry) -> Json:
-    """Give a machine this entry in the registry; one that is there is replaced as a whole."""
+def put_registry_machine(
+    request: Request, mac: MacInPath, entry: Entry, expected: ExpectedEntry = None
+) -> Json:
+    """Give a machine this entry in the registry; one that is there is replaced as a whole.
+
+    Where the one that is there is not `expected`, the answer is 412 with the difference.
+    """
     names_machine(mac)
     registry = registry_of(request)
-    new = registry.put_machine(mac, entry)
+    new = registry.put_machine(mac, entry, expected)
     _note(request, f"{'added' if new else 'changed'} {entry['hostname']}", mac)
     machine = registry.content.machines[mac]
     return Json(public_entry(machine), 201 if new else 200)
 
 
 @section.route(
-    "DELETE", "/api/registry/machines/{mac}", allow=(), gives=RegistryView, refuses=[404, 409, 503]
+    "DELETE", "/api/registry/machines/{mac}", allow=(), gives=RegistryView, refuses=[404, 409, 412, 503]
 )
-def delete_registry_machine(request: Request, mac: MacInPath) -> Json:
+def delete_registry_machine(request: Request, mac: MacInPath, expected: ExpectedEntry = None) -> Json:
     """Take a machine out of the registry. What was reported about it stays."""
     names_machine(mac)
     registry = registry_of(request)
     machine = registry.machine(mac)
     try:
-        registry.remove_machine(mac)
+        registry.remove_machine(mac, expected)
     except KeyError:
         raise HTTPException(404, f"the machine {mac} is not in the registry {registry.path}") from None
     _note(request, f"removed {machine.hostname if machine else mac}", mac)
