@@ -235,7 +235,7 @@ def test_the_callback_finds_the_api_by_what_its_role_has_left(version: str, tmp_
 
 PYTHON_TESTS = (
     "tests/unit/test_containerd_hosts.py",
-    "tests/unit/test_managed_files.py",
+    "tests/integration/test_managed_files.py",
     "tests/unit/test_plugins_changes.py",
     "tests/unit/test_plugins_place.py",
     "tests/unit/test_plugins_reporter.py",
