@@ -22,8 +22,8 @@ OTHER = "52:54:00:77:00:12"
 PLAIN = {"hostname": "lab-1", "role": "worker", "architecture": "amd64"}
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 # The same examples in every run: a test that fails for one person fails for all. Time is not what is tested.
-thorough = settings(max_examples=60, deadline=None, derandomize=True, database=None)
-quick = settings(thorough, max_examples=30)
+thorough = settings(max_examples=40, deadline=None, derandomize=True, database=None)
+quick = settings(thorough, max_examples=15)
 DEEP = "[" * 40 + "]" * 40
 
 
