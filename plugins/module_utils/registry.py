@@ -92,7 +92,7 @@ class Registry:
         """
         name = os.fspath(path)
         with locked(name, timeout):
-            for _ in range(_EDITED_MEANWHILE):
+            for _attempt in range(_EDITED_MEANWHILE):
                 before = None if create and not os.path.lexists(name) else read_text(name)
                 registry = cls({}, name) if before is None else cls.parse(before, name)
                 changed = change(registry)
