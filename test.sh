@@ -65,7 +65,7 @@ integration_packages() {
 
 suite_integration() {
   integration_packages
-  check "integration" python -m pytest tests/integration --verbose -ra
+  check "integration" python -m pytest tests/integration --numprocesses auto --dist loadfile -ra
 }
 
 # Whether this computer can carry the lab, after installing what apt can bring. Where it cannot, the suite is
