@@ -21,10 +21,11 @@ from tests.integration.server_sample import served
 from tests.unit.api_sample import BEARER, Files, bearer
 
 load_all_checks()
-# What a registry may say, and which tokens have a MAC, is more than a schema can tell.
+# What a registry may say, what its entries are now, and which tokens have a MAC, is more than a schema can tell.
 MORE_THAN_A_SHAPE = {
     ("PUT", "/api/registry"),
     ("PUT", "/api/registry/machines/{mac}"),
+    ("DELETE", "/api/registry/machines/{mac}"),
     ("POST", "/api/tokens"),
 }
 EXAMPLES = 20
