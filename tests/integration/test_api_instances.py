@@ -188,7 +188,10 @@ def test_the_server_goes_and_comes_back(instances: Instances) -> None:
     for client in (there, here):
         client.report_state(CP, "provisioning", message="after")
     # A stream begins with the picture as it was looked at last, and goes on to what is.
-    told = (event.data["machines"].get(CP, {}).get("message") for event in there.stream())
+    told = (
+        event.data["machines"].get(CP, {}).get("message")
+        for event in there.stream(deadline=time.monotonic() + 30)
+    )
     assert "after" in told
 
 

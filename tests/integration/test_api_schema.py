@@ -21,7 +21,7 @@ from tests.integration.server_sample import served
 from tests.unit.api_sample import BEARER, Files, bearer
 
 load_all_checks()
-# What a registry may say, what its entries are now, and which tokens have a MAC, is more than a schema can tell.
+# What a registry may say and what its entries are now, and which tokens have a MAC, no schema can tell.
 MORE_THAN_A_SHAPE = {
     ("PUT", "/api/registry"),
     ("PUT", "/api/registry/machines/{mac}"),
