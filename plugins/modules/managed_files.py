@@ -47,6 +47,11 @@ options:
             text goes.
           - In check mode it is left out when its program is not on the machine yet.
         type: str
+      validate_in:
+        description:
+          - The folder for that file, where AppArmor lets its program read nothing elsewhere. If it is not
+            there, the usual one for temporary files.
+        type: path
   prune:
     description:
       - Folders in which files that are not in O(files) are removed, if their first line contains O(marker).
@@ -103,11 +108,14 @@ def invalid(module: AnsibleModule, entry: "dict[str, Any]") -> str:
             if module.check_mode
             else f"{entry['path']}: {command[0]}, which checks it, is not on this machine."
         )
-    handle, name = tempfile.mkstemp(dir=module.tmpdir, suffix=os.path.basename(entry["path"]))
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(entry["content"])
-    code, out, err = module.run_command([program, *(part.replace("%s", name) for part in command[1:])])
-    os.unlink(name)
+    folder = entry["validate_in"] if os.path.isdir(entry["validate_in"] or "") else module.tmpdir
+    handle, name = tempfile.mkstemp(dir=folder, prefix=".ansible-", suffix=os.path.basename(entry["path"]))
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(entry["content"])
+        code, out, err = module.run_command([program, *(part.replace("%s", name) for part in command[1:])])
+    finally:
+        os.unlink(name)
     said = (err.strip() or out.strip()).splitlines()
     return (
         ""
@@ -159,6 +167,7 @@ def main() -> None:
                     "mode": {"type": "str", "default": "0644"},
                     "secret": {"type": "bool", "default": False, "no_log": False},
                     "validate": {"type": "str"},
+                    "validate_in": {"type": "path"},
                 },
             },
             "prune": {"type": "list", "elements": "path", "default": []},
