@@ -3,6 +3,7 @@
 
 from lab.errors import LabError
 from lab.lab import Lab
+from lab.machine_spec import MachineSpec
 from lab.spec import NodeSpec
 
-__all__ = ["Lab", "LabError", "NodeSpec"]
+__all__ = ["Lab", "LabError", "MachineSpec", "NodeSpec"]

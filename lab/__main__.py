@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kubestead.exit_codes import ExitCode
-from lab import cgroups, host, paths
+from lab import cgroups, host, machine_commands, paths
 from lab import commands as homelab
 from lab.errors import InputError, LabError
 from lab.lab import DEFAULT, Lab
@@ -52,6 +52,8 @@ def parser() -> argparse.ArgumentParser:
     node = commands.add_parser("node", help="start, stop, cut or wipe one node")
     node.add_argument("action", choices=("start", "stop", "cut", "wipe"))
     node.add_argument("name")
+
+    machine_commands.register(commands)
 
     ssh = commands.add_parser("ssh", help="a shell on a node, or a command there")
     ssh.add_argument("name")
@@ -173,6 +175,7 @@ def _down(lab: Lab, arguments: argparse.Namespace) -> int:
 _COMMANDS = {
     "nodes": _nodes,
     "node": _node,
+    "machine": machine_commands.run_command,
     "ssh": _ssh,
     "run": _run,
     "check": _check,

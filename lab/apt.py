@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The Debian archive that this computer uses, read from apt's own settings."""
+"""The Debian archive that this computer uses, read from apt's own settings; and apt itself."""
 
 from __future__ import annotations
 
 import os
 import re
+import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -150,3 +151,20 @@ def proxy() -> str:
     said = run(["apt-config", "shell", "P", "Acquire::http::Proxy"])
     match = re.search(r"P='(http://[^']*)'", said)
     return match.group(1).rstrip("/") if match else os.environ.get("http_proxy", "").rstrip("/")
+
+
+def install(packages: list[str]) -> None:
+    """Install what this computer lacks, and say so."""
+    if not packages:
+        return
+    print(f"Installing Debian packages: {' '.join(packages)}", flush=True)
+    for words in (["update"], ["install", "--no-install-recommends", "--yes", *packages]):
+        done = subprocess.run(
+            ["apt-get", "-qq", *words],
+            check=False,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+        )
+        if done.returncode:
+            raise HostError(f"apt-get {words[0]} failed: {done.stderr.strip()[-600:]}")

@@ -6,15 +6,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 from bundle.errors import BundleError
-from lab import host
-from lab.errors import HostError, LabError
+from lab import apt, host
+from lab.errors import LabError
 from lab.homelab import Homelab
 from lab.lab import Lab
+from lab.machine_commands import line
 from lab.software import Software, choose
 
 # What follows these words is another program's, options included.
@@ -47,7 +47,7 @@ def up(lab: Lab, arguments: argparse.Namespace) -> int:
     with lab.lock(wait=arguments.wait):
         lab.preflight(installable=True)
         software = _software()
-        _install([*host.missing_packages(), *software.missing_packages])
+        apt.install([*host.missing_packages(), *software.missing_packages])
         if software.missing_packages:  # only the Go client knows its proxy: ask again, now that it is there
             software = _software()
         lab.preflight()
@@ -60,23 +60,6 @@ def _software() -> Software:
         return choose()
     except BundleError as error:
         raise LabError(*error.problems) from error
-
-
-def _install(packages: list[str]) -> None:
-    """Install what this computer lacks, and say so."""
-    if not packages:
-        return
-    print(f"Installing Debian packages: {' '.join(packages)}", flush=True)
-    for words in (["update"], ["install", "--no-install-recommends", "--yes", *packages]):
-        done = subprocess.run(
-            ["apt-get", "-qq", *words],
-            check=False,
-            capture_output=True,
-            text=True,
-            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-        )
-        if done.returncode:
-            raise HostError(f"apt-get {words[0]} failed: {done.stderr.strip()[-600:]}")
 
 
 def reset(lab: Lab, arguments: argparse.Namespace) -> int:
@@ -106,6 +89,8 @@ def status(lab: Lab, arguments: argparse.Namespace) -> int:
         node = ready.get(machine["name"])
         word = "" if node is None else f"{'Ready' if node['ready'] else 'NotReady'} {node['version']}"
         print(f"{machine['name']:16} {machine['os']:10} {machine['ip']:12} {machine['state']:10} {word}")
+    for virtual in found["virtual_machines"]:
+        print(line(virtual))
     if last:
         ended = "done" if last["exit_code"] == 0 else last["message"] or f"exit code {last['exit_code']}"
         print(f"last run: {ended}, {last['seconds']} s, software from {last['software']}")

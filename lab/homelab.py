@@ -213,6 +213,7 @@ class Homelab:
                 {"name": spec.name, "os": spec.os, "ip": spec.ip, "state": self._state(spec.name)}
                 for spec in self.machines
             ],
+            "virtual_machines": self.lab.machines.summaries(),
             "cluster": self.cluster_nodes() if self._state(self.control_plane) == "running" else [],
             "kubeconfig": str(self.known_kubeconfig) if self.known_kubeconfig.exists() else None,
             "state_api": {

@@ -10,6 +10,7 @@ import platform
 import re
 import shutil
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,9 +80,9 @@ class Port:
     option: str
 
 
-def missing_packages() -> list[str]:
-    """Return the Debian packages that this computer still needs for the lab."""
-    return sorted({package for name, package in _PROGRAMS.items() if not _has(name)})
+def missing_packages(programs: Mapping[str, str] = _PROGRAMS) -> list[str]:
+    """Return the Debian packages that this computer still needs, for the lab if nothing else is named."""
+    return sorted({package for name, package in programs.items() if not _has(name)})
 
 
 def problems(
@@ -181,10 +182,15 @@ def _file_system(path: Path) -> int:
     return ctypes.c_long.from_buffer(buffer).value & 0xFFFFFFFF
 
 
-def _memory() -> list[str]:
+def free_memory() -> int | None:
+    """Return how much memory can be had, in bytes; None where the kernel does not say."""
     match = re.search(r"^MemAvailable:\s+(\d+) kB$", Path("/proc/meminfo").read_text(), re.MULTILINE)
-    free = int(match.group(1)) * 1024 if match else MEMORY
-    if free >= MEMORY:
+    return int(match.group(1)) * 1024 if match else None
+
+
+def _memory() -> list[str]:
+    free = free_memory()
+    if free is None or free >= MEMORY:
         return []
     return [f"{free / _GIB:.1f} GiB of memory are available; expected at least {MEMORY // _GIB} GiB"]
 

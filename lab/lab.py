@@ -18,9 +18,11 @@ from kubestead.model.atomic import write_atomically
 from lab import base, cgroups, folders, host, limits, lock, network, paths
 from lab.errors import HostError, InputError, LabError
 from lab.gateway import Gateway
+from lab.machine_spec import MachineSpec
+from lab.machines import Machines
 from lab.node import Node
 from lab.process import run, wait_until
-from lab.spec import NodeSpec, check_lab_name, check_together
+from lab.spec import Identified, NodeSpec, check_lab_name, check_together
 
 DEFAULT = "lab"
 BOOT_SECONDS = 120
@@ -52,6 +54,7 @@ class Lab:
         if name == DEFAULT:
             api_port, kube_port = api_port or 18080, kube_port or 16443
         self.gateway = Gateway(name, self.folder, api_port=api_port, kube_port=kube_port)
+        self.machines = Machines(name, self.folder)
         self.private_key = self.folder / "id_ed25519"
         self.known_hosts = self.folder / "known_hosts"
         self.ssh_config = self.folder / "ssh_config"
@@ -134,8 +137,32 @@ class Lab:
 
     def _check_addresses(self, specs: Sequence[NodeSpec]) -> None:
         names = {spec.name for spec in specs}
-        others = [node.spec for node in self.nodes() if node.name not in names]
-        check_together([*specs, *(spec for spec in others if spec)])
+        others: list[Identified] = [spec for spec in self.node_specs() if spec.name not in names]
+        check_together([*specs, *others, *self.machines.specs()])
+
+    def machines_make(self, specs: Sequence[MachineSpec]) -> None:
+        """Make virtual machines with empty disks, switched off."""
+        names = {spec.name for spec in specs}
+        others: list[Identified] = [spec for spec in self.machines.specs() if spec.name not in names]
+        check_together([*specs, *others, *self.node_specs()])
+        self.network_up()
+        self._each(lambda spec: self.machines.get(spec.name).make(spec), specs)
+
+    def machines_up(self, specs: Sequence[MachineSpec]) -> list[str]:
+        """Make and switch on virtual machines, network boot first; return which were off before."""
+        self.machines.check_room(specs)
+        self.machines_make(specs)
+        accelerator = self.machines.accelerator()
+        self.say(str(accelerator))
+
+        def switch_on(spec: MachineSpec) -> str | None:
+            return spec.name if self.machines.get(spec.name).power_on(accelerator) else None
+
+        return [name for name in self._each(switch_on, specs) if name]
+
+    def machines_off(self, names: Sequence[str], patience: float) -> None:
+        """Switch off virtual machines, all at once; see `Machine.power_off`."""
+        self._each(lambda machine: machine.power_off(patience), [self.machines.known(name) for name in names])
 
     def node_start(self, name: str) -> None:
         """Boot a node that exists and wait until it answers."""
@@ -200,6 +227,10 @@ class Lab:
         """Return the nodes that have a folder."""
         found = sorted(path.name for path in (self.folder / "nodes").glob("*") if path.is_dir())
         return [self.node(name) for name in found]
+
+    def node_specs(self) -> list[NodeSpec]:
+        """Return what the nodes were made as."""
+        return [spec for node in self.nodes() if (spec := node.spec)]
 
     def run_environment(self) -> dict[str, str]:
         """Return what ansible and ssh need to know in the lab."""
@@ -288,9 +319,9 @@ class Lab:
                 left.append(str(error))
 
         self._close_connections()
-        nodes = self.nodes()
-        with ThreadPoolExecutor(max(len(nodes), 1)) as pool:
-            list(pool.map(lambda node: attempt(node.wipe), nodes))
+        parts = [*self.nodes(), *self.machines.all()]
+        with ThreadPoolExecutor(max(len(parts), 1)) as pool:
+            list(pool.map(lambda part: attempt(part.wipe), parts))
         attempt(self.gateway.stop)
         if cgroups.mode() is cgroups.Mode.SYSTEMD:  # stays when its last unit has ended
             attempt(lambda: run(["systemctl", "stop", cgroups.slice_of(self.name)]))

@@ -17,11 +17,11 @@ from typing import Any, TypeVar
 
 from lab.errors import LabError
 from lab.process import run
-from lab.spec import GATEWAY, NETWORK, NodeSpec
+from lab.spec import GATEWAY, NETWORK, NodeSpec, mac_of
 
 NAMESPACES = Path("/run/netns")
 _CLONE_NEWNET = 0x40000000
-_BRIDGE = "br0"
+BRIDGE = "br0"
 _libc = ctypes.CDLL(None, use_errno=True)
 _T = TypeVar("_T")
 
@@ -49,15 +49,17 @@ def ensure_lab(lab: str) -> None:
     """Make the bridge and its namespace, or what is missing of them."""
     namespace = lab_namespace(lab)
     _ensure_namespace(namespace)
-    bridge = _link(namespace, _BRIDGE)
+    bridge = _link(namespace, BRIDGE)
     if (
         bridge
         and any(address["local"] == GATEWAY for address in bridge["addr_info"])
         and "UP" in bridge["flags"]
     ):
         return
-    commands = [] if bridge else [f"link add {_BRIDGE} type bridge stp_state 0 forward_delay 0"]
-    commands += [f"addr replace {GATEWAY}/{NETWORK.prefixlen} dev {_BRIDGE}", f"link set {_BRIDGE} up"]
+    # With an address of its own: else it takes that of a port, another whenever a machine comes or goes.
+    create = f"link add {BRIDGE} address {mac_of(GATEWAY)} type bridge stp_state 0 forward_delay 0"
+    commands = [] if bridge else [create]
+    commands += [f"addr replace {GATEWAY}/{NETWORK.prefixlen} dev {BRIDGE}", f"link set {BRIDGE} up"]
     _ip(namespace, commands)
 
 
@@ -83,7 +85,7 @@ def ensure_node(lab: str, spec: NodeSpec) -> None:
         bridge,
         [
             f"link add {port} type veth peer name eth0 netns {namespace} address {spec.mac}",
-            f"link set {port} master {_BRIDGE} up",
+            f"link set {port} master {BRIDGE} up",
         ],
     )
     _ip(
@@ -94,6 +96,11 @@ def ensure_node(lab: str, spec: NodeSpec) -> None:
             f"route replace default via {GATEWAY}",
         ],
     )
+
+
+def plug(lab: str, port: str) -> None:
+    """Put a port that is there on the bridge, or leave it there."""
+    _ip(lab_namespace(lab), [f"link set {port} master {BRIDGE} up"])
 
 
 def remove(namespace: str) -> None:

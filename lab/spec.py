@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 
@@ -43,34 +44,17 @@ class NodeSpec:
     mac: str = ""
 
     def __post_init__(self) -> None:
-        mac = self.mac or _mac_of(self.ip)
-        object.__setattr__(self, "mac", normalise_mac(mac) if is_mac(mac) else mac)
+        object.__setattr__(self, "mac", normal_mac(self.mac or mac_of(self.ip)))
         if problems := self._problems():
             raise InputError(*problems)
 
     def _problems(self) -> list[str]:
-        problems = []
-        if not _NAME.match(self.name):
-            problems.append(
-                f"node {self.name!r}: expected a host name of lower-case letters, digits and '-', at most 40"
-            )
+        problems = identity_problems("node", self.name, self.ip, self.mac)
         if self.os not in SUITES:
             problems.append(
                 f"node {self.name}: os {self.os!r} cannot be made in the lab; "
                 f"expected one of {', '.join(SUITES)}"
             )
-        try:
-            address = ipaddress.ip_address(self.ip)
-        except ValueError:
-            problems.append(f"node {self.name}: {self.ip!r} is no IP address; expected one of {NETWORK}")
-        else:
-            if address not in NETWORK or self.ip in (GATEWAY, str(NETWORK[0]), str(NETWORK[-1])):
-                problems.append(
-                    f"node {self.name}: address {self.ip} is not free in the lab; "
-                    f"expected one of {NETWORK} other than {GATEWAY}"
-                )
-        if not is_mac(self.mac) or is_group_address(self.mac):
-            problems.append(f"node {self.name}: {self.mac!r} is no MAC of a machine; expected {EXPECTED}")
         return problems
 
     @classmethod
@@ -106,21 +90,62 @@ def read_platforms(path: Path) -> list[NodeSpec]:
     return [NodeSpec(*entry) for entry in entries]
 
 
-def check_together(specs: list[NodeSpec]) -> None:
-    """Refuse nodes that share a name, an address or a MAC."""
+class Identified(Protocol):
+    """What stands in the lab's network: a node or a virtual machine."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def ip(self) -> str: ...
+
+    @property
+    def mac(self) -> str: ...
+
+
+def identity_problems(kind: str, name: str, ip: str, mac: str) -> list[str]:
+    """Return what is wrong with a name, an address and a MAC."""
+    problems = []
+    if not _NAME.match(name):
+        problems.append(
+            f"{kind} {name!r}: expected a host name of lower-case letters, digits and '-', at most 40"
+        )
+    try:
+        address = ipaddress.ip_address(ip)
+    except ValueError:
+        problems.append(f"{kind} {name}: {ip!r} is no IP address; expected one of {NETWORK}")
+    else:
+        if address not in NETWORK or ip in (GATEWAY, str(NETWORK[0]), str(NETWORK[-1])):
+            problems.append(
+                f"{kind} {name}: address {ip} is not free in the lab; "
+                f"expected one of {NETWORK} other than {GATEWAY}"
+            )
+    if not is_mac(mac) or is_group_address(mac):
+        problems.append(f"{kind} {name}: {mac!r} is no MAC of a machine; expected {EXPECTED}")
+    return problems
+
+
+def check_together(specs: Sequence[Identified]) -> None:
+    """Refuse nodes and machines that share a name, an address or a MAC."""
     problems = []
     for what in ("name", "ip", "mac"):
-        seen: dict[str, NodeSpec] = {}
+        seen: dict[str, Identified] = {}
         for spec in specs:
             value = getattr(spec, what)
             if value in seen:
-                problems.append(f"nodes {seen[value].name} and {spec.name} have the same {what} {value}")
+                problems.append(f"{seen[value].name} and {spec.name} have the same {what} {value}")
             seen[value] = spec
     if problems:
         raise InputError(*problems)
 
 
-def _mac_of(ip: str) -> str:
+def normal_mac(mac: str) -> str:
+    """Return a MAC in the normal form; what is none stays, to be told as it was typed."""
+    return normalise_mac(mac) if is_mac(mac) else mac
+
+
+def mac_of(ip: str) -> str:
+    """Return the MAC that goes with an address where no other is given."""
     try:
         octets = ipaddress.IPv4Address(ip).packed
     except ValueError:
