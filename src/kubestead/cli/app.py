@@ -15,7 +15,6 @@ from .claims import claims
 from .command import command
 from .events import show_events
 from .machines import machines
-from .options import MaybeMachine
 from .session import Session
 from .stores import back_up, restore, store
 from .sync import registry
@@ -73,17 +72,7 @@ def monitor(
     import_module("kubestead.cli.monitor").monitor(session, once)
 
 
-@command(app, "events")
-def events(
-    session: Session,
-    machine: MaybeMachine = None,
-    follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on as they happen, until Ctrl-C.")
-    ] = False,
-    limit: Annotated[int, typer.Option("--limit", "-n", help="How many of the newest.", min=1, max=500)] = 50,
-) -> None:
-    """Show what happened, the newest last."""
-    show_events(session, machine, follow, limit)
+command(app, "events")(show_events)
 
 
 @app.command(

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.text import Text
 
 from kubestead.model.state_api_client import (
@@ -16,6 +17,7 @@ from kubestead.model.state_api_client import (
 )
 
 from .names import find
+from .options import MaybeMachine
 from .output import as_json, note, one_line, print_json, show
 from .session import Session
 from .views import View, called, style_of
@@ -26,8 +28,15 @@ _FIRST_WAIT, _LONGEST_WAIT = 0.5, 10.0
 Event = dict[str, Any]
 
 
-def show_events(session: Session, machine: str | None, follow: bool, limit: int) -> None:
-    """Print the newest events, the newest last, and with `follow` those that come."""
+def show_events(
+    session: Session,
+    machine: MaybeMachine = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on as they happen, until Ctrl-C.")
+    ] = False,
+    limit: Annotated[int, typer.Option("--limit", "-n", help="How many of the newest.", min=1, max=500)] = 50,
+) -> None:
+    """Show what happened, the newest last."""
     views = session.api.machines()
     mac = None if machine is None else find(views, machine)
     newest: list[Event] = session.api.events(mac=mac, limit=limit)

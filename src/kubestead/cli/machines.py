@@ -325,17 +325,7 @@ def machines_retire(session: Session, names: SomeMachines) -> None:
     act(session, names, "retire")
 
 
-@command(machines, "events", registry=False)
-def machines_events(
-    session: Session,
-    machine: MaybeMachine = None,
-    follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on as they happen, until Ctrl-C.")
-    ] = False,
-    limit: Annotated[int, typer.Option("--limit", "-n", help="How many of the newest.", min=1, max=500)] = 50,
-) -> None:
-    """Show what happened, the newest last."""
-    show_events(session, machine, follow, limit)
+command(machines, "events", registry=False)(show_events)
 
 
 def _views(session: Session) -> dict[str, View]:
