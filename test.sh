@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-3.0-or-later
-# All tests, or those named: ./test.sh [lint|unit|sanity|integration|molecule|e2e]…
-# What this computer cannot run is skipped by name with the reason.
+# All tests, or those named: ./test.sh [lint|unit|sanity|integration|molecule|e2e|install]…
+# `install` has to be named: whole runs of distributions' installers, half an hour each. What this computer cannot run is skipped by name with the reason.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")"
 . ./environment.sh
@@ -11,8 +11,8 @@ suites=("$@")
 for suite in "${suites[@]}"; do
   case $suite in
     lint | unit | sanity | integration) ;;
-    molecule | e2e) if [ "$(id -u)" -ne 0 ]; then become_root "$PWD/test.sh" "$@"; fi ;;
-    *) echo "test.sh: no suite $suite: choose from lint, unit, sanity, integration, molecule, e2e." >&2; exit 2 ;;
+    molecule | e2e | install) if [ "$(id -u)" -ne 0 ]; then become_root "$PWD/test.sh" "$@"; fi ;;
+    *) echo "test.sh: no suite $suite: choose from lint, unit, sanity, integration, molecule, e2e, install." >&2; exit 2 ;;
   esac
 done
 make_environment requirements-test.txt
@@ -92,6 +92,11 @@ suite_molecule() {
 suite_e2e() {
   can_carry_lab e2e || return 0
   check "e2e" python -m pytest tests/e2e --verbose -ra
+}
+
+suite_install() {
+  can_carry_lab install || return 0
+  check "install" python -m pytest tests/install --verbose -ra
 }
 
 for suite in "${suites[@]}"; do
