@@ -34,6 +34,7 @@ DEFAULT_DISTRIBUTION = "kubeadm"
 # Where a cluster's control planes all run this system and nobody names a distribution.
 DISTRIBUTION_BY_OS: t.Mapping[str, str] = {"rhel-10": "rke2"}
 FIRMWARES: t.Tuple[str, ...] = ("bios", "uefi")
+INSTALL_METHODS: t.Tuple[str, ...] = ("image", "installer")
 BMC_TYPES: t.Tuple[str, ...] = ("redfish", "ipmi", "wol")
 TAINT_EFFECTS: t.Tuple[str, ...] = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
@@ -56,6 +57,7 @@ class Machine:
     taints: t.Tuple[t.Mapping[str, str], ...] = ()
     firmware: t.Optional[str] = None
     disk: t.Optional[str] = None
+    install_method: t.Optional[str] = None
     gpu_pci_address: t.Optional[str] = None
     proxmox: t.Mapping[str, t.Any] = field(default_factory=dict)
     bmc: t.Mapping[str, t.Any] = field(default_factory=dict)

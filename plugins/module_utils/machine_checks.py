@@ -17,6 +17,7 @@ from .machine import (
     DISTRIBUTIONS,
     FEATURES,
     FIRMWARES,
+    INSTALL_METHODS,
     OPERATING_SYSTEM_SUCCESSORS,
     OPERATING_SYSTEMS,
     ROLES,
@@ -242,6 +243,11 @@ def check_disk(value: t.Any, note: Note) -> str:
     return str(value)
 
 
+def check_install_method(value: t.Any, note: Note) -> str:
+    """How the machine is installed: by a prepared image, or by the distribution's own installer."""
+    return _choice(value, INSTALL_METHODS)
+
+
 def check_gpu_pci_address(value: t.Any, note: Note) -> str:
     """The PCI address of the graphics card to hand through, without the function number."""
     expectation = "a PCI address such as 0000:01:00"
@@ -335,6 +341,7 @@ CHECKS: t.Mapping[str, t.Callable[[t.Any, Note], t.Any]] = {
     "taints": check_taints,
     "firmware": check_firmware,
     "disk": check_disk,
+    "install_method": check_install_method,
     "gpu_pci_address": check_gpu_pci_address,
     "proxmox": check_proxmox,
     "bmc": check_bmc,

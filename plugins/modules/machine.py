@@ -81,6 +81,9 @@ options:
   disk:
     description: The disk to install to, by its stable name below C(/dev/disk/by-id).
     type: str
+  install_method:
+    description: How it is installed, C(image) or C(installer).
+    type: str
   gpu_pci_address:
     description: Where its GPU is, such as C(0000:01:00.0).
     type: str

@@ -89,7 +89,7 @@ def test_a_machine_is_added_with_everything(registry: Path) -> None:
         "add", registry, NEW, "gpu-1", "worker", "amd64", "gpu", "--ip", "10.0.0.13", "--os", "debian-13",
         "--disk", "/dev/disk/by-id/ata-x", "--label", "rack=a1", "--label", "zone=b",
         "--taint", "gpu:NoSchedule", "--spec", "memory=16GB", "--firmware", "uefi",
-        "--gpu-pci-address", "0000:01:00", "--locked", "--json",
+        "--install-method", "image", "--gpu-pci-address", "0000:01:00", "--locked", "--json",
     )  # fmt: skip
     assert (done.code, done.json["result"], done.json["machine"]["labels"]) == (
         0,
@@ -106,6 +106,7 @@ def test_a_machine_is_added_with_everything(registry: Path) -> None:
         "os": "debian-13",
         "firmware": "uefi",
         "disk": "/dev/disk/by-id/ata-x",
+        "install_method": "image",
         "gpu_pci_address": "0000:01:00",
         "labels": {"rack": "a1", "zone": "b"},
         "taints": ["gpu:NoSchedule"],

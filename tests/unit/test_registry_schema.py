@@ -45,6 +45,8 @@ GOOD: list[dict[str, Any]] = [
     },
     {"firmware": "uefi"},
     {"disk": "/dev/disk/by-id/ata-WDC_WD40EFRX-68N32N0_WD-1"},
+    {"install_method": "image"},
+    {"install_method": "installer"},
     {"gpu_pci_address": "0000:0A:00"},
     {"proxmox": {"node": "pve", "vmid": 101, "cores": 4, "memory": 8192, "disk": 40, "storage": "local-lvm"}},
     {"proxmox": {}},
@@ -95,6 +97,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"firmware": "coreboot"}, "firmware"),
     ({"disk": "/dev/sda"}, "disk"),
     ({"disk": "/dev/disk/by-id/x init=/bin/sh"}, "disk"),
+    ({"install_method": "pxe"}, "install_method"),
+    ({"install_method": ["image"]}, "install_method"),
     ({"gpu_pci_address": "0000:01:00.0"}, "gpu_pci_address"),
     ({"gpu_pci_address": "card0"}, "gpu_pci_address"),
     ({"proxmox": []}, "proxmox"),
@@ -191,4 +195,5 @@ def test_the_words_are_the_same() -> None:
     assert set(words("os")["enum"]) == {*machine.OPERATING_SYSTEMS, *machine.OPERATING_SYSTEM_SUCCESSORS}
     assert tuple(words("distribution")["enum"]) == machine.DISTRIBUTIONS
     assert tuple(words("firmware")["enum"]) == machine.FIRMWARES
+    assert tuple(words("install_method")["enum"]) == machine.INSTALL_METHODS
     assert tuple(words("bmc")["properties"]["type"]["enum"]) == machine.BMC_TYPES

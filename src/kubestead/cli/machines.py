@@ -122,6 +122,10 @@ def machines_add(
         str | None,
         typer.Option(help="Where to install: /dev/disk/by-id/…", metavar="PATH", show_default=False),
     ] = None,
+    install_method: Annotated[
+        str | None,
+        typer.Option(help="How it is installed: image or installer.", metavar="NAME", show_default=False),
+    ] = None,
     gpu_pci_address: Annotated[
         str | None,
         typer.Option(
@@ -158,6 +162,7 @@ def machines_add(
         "distribution": distribution,
         "firmware": firmware,
         "disk": disk,
+        "install_method": install_method,
         "gpu_pci_address": gpu_pci_address,
         "labels": entries.pairs(label or (), "--label"),
         "taints": taint,
