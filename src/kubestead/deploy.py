@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
@@ -63,12 +63,15 @@ def run_playbook(
     arguments: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
     prefix: Sequence[str] = (),
+    *,
+    output: IO[str] | None = None,
 ) -> Outcome:
     """Run one playbook and wait for it.
 
     playbook, inventory: paths. arguments: more for ansible-playbook. environment: added to ours.
     prefix: a command that runs another one (the lab enters its network with it).
-    The output goes to our own. Ctrl-C reaches ansible-playbook by the terminal; we wait for its end.
+    output: a file for what it says, which else goes to our own output.
+    Ctrl-C reaches ansible-playbook by the terminal; we wait for its end.
     """
     with tempfile.TemporaryDirectory(prefix="kubestead-") as folder:
         summary_file = Path(folder, "summary.json")
@@ -83,6 +86,8 @@ def run_playbook(
         process = subprocess.Popen(
             command,
             cwd=CHECKOUT,
+            stdout=output,
+            stderr=output and subprocess.STDOUT,
             env={
                 **os.environ,
                 "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"),
