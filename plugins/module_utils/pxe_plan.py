@@ -10,6 +10,7 @@ import re
 import typing as t
 
 from .mac import is_group_address, normalise_mac
+from .pxe_reservations import inline, reservations
 
 KINDS = ("dnsmasq", "kea", "isc", "proxy", "none")
 #: Those that hand out addresses.
@@ -211,6 +212,7 @@ class _Plan:
         lease = self.settings.get("lease_time", 0)
         if not str(lease).isdigit() or not 120 <= int(lease) <= 31536000:
             self.wrong("lease_time", lease, "seconds, from 120 to 31536000")
+        known = reservations(kind, machines)
         return {
             "dhcp": kind,
             "interface": interface,
@@ -225,6 +227,8 @@ class _Plan:
             "domain": domain,
             "lease_time": int(lease) if str(lease).isdigit() else 0,
             "machines": machines,
+            "reservations": known,
+            "reservations_inline": inline(kind, known),
             "problems": self.problems,
         }
 
@@ -232,6 +236,18 @@ class _Plan:
 def pxe_server_plan(settings: Settings, facts: Settings) -> dict[str, t.Any]:
     """The settings in one form, with all that is wrong with them."""
     return _Plan(settings, facts).whole()
+
+
+def pxe_live_machines(
+    plan: Settings, machines: t.Iterable[Settings]
+) -> tuple[list[dict[str, str]], list[str]]:
+    """Machines of the live registry under a plan that is in force: the reservations, and what is wrong."""
+    reader = _Plan({"machines": machines}, {})
+    found = reader.machines(Network(plan["network"]))
+    taken = (Address(plan["first"]), Address(plan["last"])) if plan["first"] else None
+    router = Address(plan["router"]) if plan["router"] else None
+    reader.overlaps(taken, found, {"server": Address(plan["address"]), "router": router})
+    return found, [problem.replace("pxe_server_machines: ", "") for problem in reader.problems]
 
 
 def pxe_server_machines(records: t.Iterable[Settings]) -> list[dict[str, t.Any]]:

@@ -37,6 +37,10 @@ options:
         description: Its permissions, as an octal text.
         type: str
         default: "0644"
+      keep:
+        description: Another program writes it too, so that it is left alone where it is there already.
+        type: bool
+        default: false
       secret:
         description: Its text is kept out of differences.
         type: bool
@@ -46,6 +50,11 @@ options:
           - A command that says whether the new text is right, with C(%s) where the name of a file with that
             text goes.
           - In check mode it is left out when its program is not on the machine yet.
+        type: str
+      validate_text:
+        description:
+          - The text that is checked in the place of O(files[].content), where that includes another file
+            which may not be there yet.
         type: str
       validate_in:
         description:
@@ -112,7 +121,7 @@ def invalid(module: AnsibleModule, entry: "dict[str, Any]") -> str:
     handle, name = tempfile.mkstemp(dir=folder, prefix=".ansible-", suffix=os.path.basename(entry["path"]))
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(entry["content"])
+            file.write(entry["validate_text"] or entry["content"])
         code, out, err = module.run_command([program, *(part.replace("%s", name) for part in command[1:])])
     finally:
         os.unlink(name)
@@ -166,7 +175,9 @@ def main() -> None:
                     "content": {"type": "str", "required": True},
                     "mode": {"type": "str", "default": "0644"},
                     "secret": {"type": "bool", "default": False, "no_log": False},
+                    "keep": {"type": "bool", "default": False},
                     "validate": {"type": "str"},
+                    "validate_text": {"type": "str"},
                     "validate_in": {"type": "path"},
                 },
             },
@@ -179,6 +190,8 @@ def main() -> None:
     wanted: list[tuple[dict[str, Any], FileChange]] = []
     problems: list[str] = []
     for entry in entries:
+        if entry["keep"] and os.path.exists(entry["path"]):
+            continue
         change = FileChange(entry["path"], read_text(Path(entry["path"])), entry["content"])
         if change.needed or mode_of(entry["path"]) != int(entry["mode"], 8):
             wanted.append((entry, change))
