@@ -70,7 +70,7 @@ def run_playbook(
 
     playbook, inventory: paths. arguments: more for ansible-playbook. environment: added to ours.
     prefix: a command that runs another one (the lab enters its network with it).
-    output: a file for what it says, which else goes to our own output.
+    output: a file for what it says, which else goes to our own output; then nobody is asked anything.
     Ctrl-C reaches ansible-playbook by the terminal; we wait for its end.
     """
     with tempfile.TemporaryDirectory(prefix="kubestead-") as folder:
@@ -86,6 +86,7 @@ def run_playbook(
         process = subprocess.Popen(
             command,
             cwd=CHECKOUT,
+            stdin=output and subprocess.DEVNULL,
             stdout=output,
             stderr=output and subprocess.STDOUT,
             env={
