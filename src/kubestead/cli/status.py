@@ -6,33 +6,27 @@ from __future__ import annotations
 import shutil
 import socket
 import ssl
-import subprocess
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import urlsplit
 
 from rich.text import Text
 
+from kubestead.dhcp.leases import Lease
 from kubestead.model.state_api_client import StateApiError
 
+from .checks import Check, unit_check
 from .output import one_line, print_json, show, width
+from .pxe_status import PxeStatus, look
 from .session import Session
-from .table import MachineTable
-from .views import age, counts, summary
+from .table import MachineTable, simple_table
+from .views import age, counts, summary, until
 
 UNIT = "machine-state-api"
+_LEASES = 10
 _SOON = 30
 """Days before its end at which a certificate is a problem: the role renews it by then."""
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing that was looked at."""
-
-    name: str
-    ok: bool
-    found: str
 
 
 def show_status(session: Session, server: bool) -> None:
@@ -42,6 +36,8 @@ def show_status(session: Session, server: bool) -> None:
     problems, warnings = list(registry["problems"]), list(registry["warnings"])
     failed = {mac: view for mac, view in views.items() if view["state"] == "failed"}
     checks = _checks(session, health, registry) if server else []
+    pxe = _pxe(session) if server else PxeStatus()
+    checks += pxe.checks
     if session.json:
         found: dict[str, Any] = {
             "api": {"url": session.api.url, **health},
@@ -51,10 +47,13 @@ def show_status(session: Session, server: bool) -> None:
         }
         if server:
             found["server"] = [asdict(check) for check in checks]
+            found["leases"] = None if pxe.leases is None else [asdict(lease) for lease in pxe.leases]
+            found["unseen"] = pxe.unseen
         print_json(found)
         return
     if server:
-        show(*(_check_line(check) for check in checks))
+        show(*(check.line() for check in checks))
+        show(*(Text(f"? {one_line(unseen)}", "yellow") for unseen in pxe.unseen))
     else:
         show(f"State API {health['version']} at {session.api.url}: {health['status']}, {health['store']}")
         condition = registry["condition"]
@@ -71,12 +70,34 @@ def show_status(session: Session, server: bool) -> None:
     if failed:
         table = MachineTable(list(failed.values()), width())
         show("", table.heading(), *table.rows())
+    if pxe.leases is not None:
+        _show_leases(pxe.leases)
+
+
+def _pxe(session: Session) -> PxeStatus:
+    if session.local:
+        return look()
+    host = urlsplit(session.url).hostname
+    return PxeStatus(unseen=[f"TFTP, DHCP, HTTP, leases: only {host} itself can see them; run this there"])
+
+
+def _show_leases(leases: list[Lease]) -> None:
+    if not leases:
+        show("", "no leases")
+        return
+    rows = [
+        [lease.ip, lease.mac, lease.hostname or "-", until(lease.ends) if lease.ends else "never"]
+        for lease in leases[:_LEASES]
+    ]
+    show("", *simple_table(["Lease", "MAC", "Hostname", "Ends"], rows))
+    if len(leases) > _LEASES:
+        show(Text(f"and {len(leases) - _LEASES} more (--json)", "dim"))
 
 
 def _checks(session: Session, health: dict[str, Any], registry: dict[str, Any]) -> list[Check]:
     found = [Check("State API", health["status"] == "ok", f"{health['version']} at {session.api.url}")]
-    if session.local and shutil.which("systemctl"):
-        found += _unit()
+    if session.local and shutil.which("systemctl") and (unit := unit_check("unit", UNIT)):
+        found.append(unit)
     if session.api.url.startswith("https:"):
         found.append(_certificate(session))
     found.append(Check("store", True, str(health["store"])))
@@ -99,18 +120,6 @@ def _checks(session: Session, health: dict[str, Any], registry: dict[str, Any]) 
     return found
 
 
-def _unit() -> list[Check]:
-    command = ["systemctl", "show", UNIT, "--property=ActiveState,SubState,NRestarts,LoadState"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    values = dict(line.partition("=")[::2] for line in done.stdout.splitlines())
-    if values.get("LoadState") != "loaded":
-        return []  # started in another way, by hand or in a container
-    state = f"{UNIT} {values.get('ActiveState')} ({values.get('SubState')})"
-    restarts = values.get("NRestarts", "0")
-    again = "" if restarts in ("0", "") else f", started again {restarts} times"
-    return [Check("unit", values.get("ActiveState") == "active", state + again)]
-
-
 def _certificate(session: Session) -> Check:
     parts = urlsplit(session.api.url)
     context = ssl.create_default_context(cafile=session.ca_file)
@@ -125,8 +134,3 @@ def _certificate(session: Session) -> Check:
     ends = datetime.fromtimestamp(ssl.cert_time_to_seconds(str(certificate["notAfter"])), timezone.utc)
     days = (ends - datetime.now(timezone.utc)).days
     return Check("certificate", days >= _SOON, f"valid until {ends:%Y-%m-%d} ({days} days)")
-
-
-def _check_line(check: Check) -> Text:
-    mark = Text("✔ ", "green") if check.ok else Text("✘ ", "bold red")
-    return Text.assemble(mark, Text(f"{check.name:<12}", "bold"), one_line(check.found))

@@ -31,7 +31,7 @@ class ServerSettings:
     leases: str
     registry: str  # the live registry that is followed; empty for none
     url: str
-    tftp: str
+    boot_url: str
 
     @classmethod
     def load(cls, path: Path = SETTINGS) -> ServerSettings:
