@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the distributions' installers have in common: files on the boot server, boot scripts, a shell script."""
+"""What the distributions' installers have in common: boot files, boot scripts, a shell script."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def answer_url(plan: InstallPlan, name: str = "") -> str:
 def mirror(plan: InstallPlan, name: str) -> Mirror:
     """The mirror of that name."""
     parts = urlsplit(plan.settings.mirrors[name])
-    return Mirror(parts.scheme, parts.netloc, parts.path or "/")
+    return Mirror(parts.scheme, parts.netloc, parts.path)
 
 
 def names(plan: InstallPlan) -> dict[str, object]:
