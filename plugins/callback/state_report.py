@@ -13,8 +13,10 @@ author: Kubestead contributors (@kubestead)
 description:
   - "Reports to the State API how a run goes, for each host with the inventory variable C(machine_mac): the
     state C(provisioning) with phase, progress and present task, C(failed) with the reason, and at the end
-    C(ready) when the phase C(validate) has passed or the machine was ready before, else C(installed). A
-    play's phase is what its variable C(kubestead_phase) says."
+    C(ready) when the phase C(validate) has passed, C(provision) was its last, or it was ready before, else
+    C(installed). A play's phase is what its variable C(kubestead_phase) says."
+  - Nothing is reported of a play with the variable C(kubestead_reports=false), which belongs to a phase, but
+    works on machines that may have no system yet.
   - A thread in the background sends the reports, those of a moment as one. The run neither waits nor fails
     for the State API. While it does not answer the reports wait; where it never did, a warning at the end
     says so. What it refuses, because the machine is being installed or is retired, a warning says too.
@@ -90,7 +92,12 @@ from ansible import context
 from ansible.plugins.callback import CallbackBase
 from ansible.template import Templar
 from ansible_collections.kubestead.homelab.plugins.module_utils import lifecycle
-from ansible_collections.kubestead.homelab.plugins.module_utils.phases import RESET, VALIDATE, progress
+from ansible_collections.kubestead.homelab.plugins.module_utils.phases import (
+    PROVISION,
+    RESET,
+    VALIDATE,
+    progress,
+)
 from ansible_collections.kubestead.homelab.plugins.module_utils.state_api_client import StateApiClient
 from ansible_collections.kubestead.homelab.plugins.plugin_utils import round_trips
 from ansible_collections.kubestead.homelab.plugins.plugin_utils.messages import (
@@ -100,6 +107,7 @@ from ansible_collections.kubestead.homelab.plugins.plugin_utils.messages import 
 )
 from ansible_collections.kubestead.homelab.plugins.plugin_utils.reporter import Report, Reporter
 from ansible_collections.kubestead.homelab.plugins.plugin_utils.run_record import (
+    DECLINED,
     HOST_UNREACHABLE,
     PHASE_FAILED,
     SOFTWARE_UNREACHABLE,
@@ -145,6 +153,7 @@ class CallbackModule(CallbackBase):
         self._macs: t.Dict[str, str] = {}
         self._reported_at: t.Dict[str, float] = {}
         self._running = False
+        self._silent = False
         self._process = os.getpid()
 
     # The course of the run
@@ -162,11 +171,12 @@ class CallbackModule(CallbackBase):
         self._play = play
         phase = play.get_vars().get("kubestead_phase")
         self._record.enter(str(phase) if phase else None)
+        self._silent = play.get_vars().get("kubestead_reports") is False
 
     def v2_runner_on_start(self, host: t.Any, task: t.Any) -> None:
         """Report what a host is at: each phase when it begins, then its present task from time to time."""
         phase = self._record.phase
-        if phase is None:
+        if phase is None or self._silent:
             return
         name = host.get_name()
         now = time.monotonic()
@@ -193,8 +203,8 @@ class CallbackModule(CallbackBase):
         known = _Result(result)
         self._count(known)
         if not ignore_errors:
-            software = failed_part(known.data).get("kubestead_failure") or known.data.get("kubestead_failure")
-            self._fail(known, SOFTWARE_UNREACHABLE if software == SOFTWARE_UNREACHABLE else PHASE_FAILED)
+            kind = failed_part(known.data).get("kubestead_failure") or known.data.get("kubestead_failure")
+            self._fail(known, kind if kind in (SOFTWARE_UNREACHABLE, DECLINED) else PHASE_FAILED)
 
     def v2_runner_on_unreachable(self, result: t.Any) -> None:
         """Note the failure; it was no round trip."""
@@ -281,6 +291,8 @@ class CallbackModule(CallbackBase):
             rescuable=_rescuable(result.task),
         )
         self._record.failures.append(failure)
+        if self._silent:
+            return
         if not failure.rescuable and failure.phase is not None and self._mac(result.host):
             self._phase_of[host] = failure.phase
             if self._may_report(result.host):
@@ -355,7 +367,7 @@ class CallbackModule(CallbackBase):
                     self._report_failure(own[-1])
             elif phase == RESET:
                 self._report(host, lifecycle.INSTALLED, "the cluster was taken away", phase=phase, share=0)
-            elif self._record.passed(VALIDATE):
+            elif phase == PROVISION or self._record.passed(VALIDATE):
                 self._report(host, lifecycle.READY, "ready", phase=phase, share=100)
             else:
                 share = progress(phase, done=not failure)

@@ -9,6 +9,7 @@ import typing as t
 
 PHASES: t.Tuple[str, ...] = ("state_api", "prepare", "control_plane", "join", "network", "validate")
 VALIDATE = "validate"  # the machine is ready when this has passed
+PROVISION = "provision"  # stands outside the order too: a machine that was installed is ready after it
 RESET = "reset"  # stands outside the order: it takes a cluster away
 
 

@@ -67,15 +67,20 @@ def connected(module: t.Any) -> t.Iterator[StateApiClient]:
 
 def fail(module: t.Any, error: StateApiError, **more: t.Any) -> t.NoReturn:
     """End the module with what went wrong, and what to do about it."""
+    if isinstance(error, StateApiRefusedError):
+        more.setdefault("status", error.status)
+    module.fail_json(msg=in_words(error, module.params["api_token_file"]), **more)
+    raise AssertionError("fail_json does not return")
+
+
+def in_words(error: StateApiError, token_file: t.Any) -> str:
+    """What went wrong in a sentence or two, and what to do about it."""
     if isinstance(error, StateApiUnreachableError):
         msg = f"The State API cannot be reached: {error}. Is it running, and is api_url right?"
     elif isinstance(error, StateApiRefusedError):
-        more.setdefault("status", error.status)
         msg = f"The State API refuses: {error.detail or error}"
         if error.status == 401:
-            file = module.params["api_token_file"]
-            msg = f"{msg} ({file} was read: does api_token_file name the right file?)"
+            msg = f"{msg} ({token_file} was read: does api_token_file name the right file?)"
     else:
         msg = str(error)
-    module.fail_json(msg=msg if msg.endswith((".", ")", "?")) else f"{msg}.", **more)
-    raise AssertionError("fail_json does not return")
+    return msg if msg.endswith((".", ")", "?")) else f"{msg}."

@@ -13,10 +13,13 @@ author: Kubestead contributors (@kubestead)
 description:
   - Waits for any number of machines in one call, by the State API's event stream, so that it ends in the
     moment in which the last of them is there.
-  - Ends early, and fails, as soon as one of them is C(failed) or C(retired), unless that is waited for; it
-    then says which and why. When the time is over it says which are not there yet and what each said last.
+  - Ends early, and fails, as soon as one of them is C(failed) or C(retired), unless that is waited for or
+    O(grace) is set; it then says which and why. When the time is over it says which are not there yet and
+    what each said last.
   - A stream that breaks, because the API is started anew, is opened again without missing anything.
   - In check mode it looks once and does not wait.
+  - Where it runs on the controller it tells a line when a machine enters a state or a phase, and now and then
+    when its share has grown, so that a person sees what goes on. No terminal is needed.
 extends_documentation_fragment:
   - kubestead.homelab.attributes
   - kubestead.homelab.attributes.reads
@@ -50,6 +53,28 @@ options:
     description: How many seconds that may take.
     type: int
     default: 3600
+  installed_phase:
+    description:
+      - A machine that is C(installed) counts only when it has reported this phase; in C(first-boot) the
+        installed system reports itself.
+    type: str
+    version_added: 0.2.0
+  grace:
+    description:
+      - Goes on waiting for the others when a machine fails. One that fails has so many seconds to begin anew,
+        which the next attempt of an installation does; one that had failed before has all the time there is.
+    type: int
+    version_added: 0.2.0
+  progress:
+    description: Whether to tell what goes on.
+    type: bool
+    default: true
+    version_added: 0.2.0
+  interval:
+    description: The least number of seconds between two lines about one machine in one phase.
+    type: float
+    default: 5
+    version_added: 0.2.0
 seealso:
   - module: kubestead.homelab.machine_state
 """
@@ -82,47 +107,42 @@ failed_machines:
   type: list
   elements: str
   sample: []
+installations:
+  description: The installation that each machine has completed, by MAC address.
+  returned: always
+  type: dict
+  sample: {"52:54:00:77:00:23": "0b3f6a5e"}
+reasons:
+  description: Why each of RV(missing) is not there, in a sentence, by MAC address.
+  returned: always
+  type: dict
+  sample: {"52:54:00:77:00:23": "worker-3 failed in phase disk: the disk /dev/vda is not empty."}
 """
 
 import time
-from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubestead.homelab.plugins.module_utils.lifecycle import READY, STATES
-from ansible_collections.kubestead.homelab.plugins.module_utils.state_api_machines import called, find_mac
 from ansible_collections.kubestead.homelab.plugins.module_utils.state_api_module import connected, with_api
-from ansible_collections.kubestead.homelab.plugins.module_utils.waiting import Watch, wait
+from ansible_collections.kubestead.homelab.plugins.module_utils.waiting import OPTIONS, begin, outcome, wait
 
 
 def main() -> None:
     """Find the machines, wait, tell."""
     module = AnsibleModule(
-        argument_spec=with_api(
-            machines={"type": "list", "elements": "str", "required": True},
-            states={"type": "list", "elements": "str", "choices": list(STATES), "default": [READY]},
-            timeout={"type": "int", "default": 3600},
-        ),
+        argument_spec=with_api(**OPTIONS),
         supports_check_mode=True,
     )
-    deadline = time.monotonic() + module.params["timeout"]
+    names, states, timeout = (module.params[option] for option in ("machines", "states", "timeout"))
+    how = {option: module.params[option] for option in ("installed_phase", "grace")}
+    deadline = time.monotonic() + timeout
     with connected(module) as client:
-        newest = client.events(limit=1)
-        views = client.machines()
-        macs = list(dict.fromkeys(find_mac(views, name) for name in module.params["machines"]))
-        watch = Watch(macs, module.params["states"])
-        watch.learn(views)
+        watch, last_id = begin(client, names, states, **how)
         if not module.check_mode:
-            wait(client, watch, deadline, newest[0]["id"] if newest else 0)
-    result: dict[str, Any] = {
-        "changed": False,
-        "machines": watch.views,
-        "missing": [called(mac, watch.views.get(mac)) for mac in watch.missing],
-        "failed_machines": [called(mac, watch.views.get(mac)) for mac in watch.hopeless],
-    }
-    verdict = watch.verdict(module.params["timeout"])
+            wait(client, watch, deadline, last_id)
+    verdict = watch.verdict(timeout)
     if verdict and not module.check_mode:
-        module.fail_json(msg=verdict, **result)
-    module.exit_json(**result)
+        module.fail_json(msg=verdict, **outcome(watch, timeout))
+    module.exit_json(**outcome(watch, timeout))
 
 
 if __name__ == "__main__":

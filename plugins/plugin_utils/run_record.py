@@ -16,6 +16,7 @@ from dataclasses import dataclass
 HOST_UNREACHABLE = "host_unreachable"
 PHASE_FAILED = "phase_failed"
 SOFTWARE_UNREACHABLE = "software_unreachable"
+DECLINED = "declined"
 
 HostCounts = t.Dict[str, t.Dict[str, int]]
 

@@ -31,6 +31,7 @@ _READS_ENVIRONMENT = re.compile(r"""lookup\(\s*['"](?:ansible\.builtin\.)?env['"
 # What a person may type for each phase, and the playbook that it stands for.
 PHASES = {
     "state-api": "state_api",
+    "provision": "provision",
     "prepare": "prepare",
     "control-plane": "control_plane",
     "join": "join",
@@ -118,6 +119,8 @@ def _exit_code(status: int, interrupted: bool, summary: Mapping[str, Any]) -> Ex
     failure = summary.get("failure") or {}
     if failure.get("kind") == "software_unreachable":
         return ExitCode.NO_SOFTWARE
+    if failure.get("kind") == "declined":
+        return ExitCode.INTERRUPTED if sys.stdin.isatty() else ExitCode.WRONG_INPUT
     # Outside of every phase only the input is looked at.
     if not summary.get("hosts") or (failure and not failure.get("phase")):
         return ExitCode.WRONG_INPUT
@@ -245,6 +248,8 @@ def main(words: Sequence[str] | None = None) -> ExitCode:
     name = {"all": "deploy", **PHASES}.get(options.command, options.command)
     if reset:
         more = ["--extra-vars", "cluster_reset_confirm=true", *more]
+    if options.command == "provision":
+        more = ["--extra-vars", json.dumps({"provision_yes": options.yes}), *more]
     outcome = run_playbook(CHECKOUT / "playbooks" / f"{name}.yml", inventory, more)
     if outcome.message:
         print(f"\n✘ {outcome.message}", file=sys.stderr)
