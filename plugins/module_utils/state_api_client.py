@@ -211,6 +211,17 @@ class StateApiClient:
         """Let a token open nothing from now on."""
         return self.request("DELETE", f"/api/tokens/{_name(str(id))}")
 
+    # Machines that ask to be adopted
+
+    def enrolments(self) -> t.Any:
+        """The machines that ask, or have asked, to be adopted, the newest last."""
+        return self._get("/api/enrolments")
+
+    def decide_enrolment(self, code: str, approve: bool) -> t.Any:
+        """Approve or refuse the machine that shows this code; the same again changes nothing."""
+        decision = "approve" if approve else "refuse"
+        return self.request("POST", f"/api/enrolments/{_name(code)}/{decision}")
+
     # Claims
 
     def claims(self) -> t.Any:

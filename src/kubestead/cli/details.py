@@ -13,7 +13,9 @@ from .output import lines, one_line
 from .views import View, age, state_of, state_text, until
 
 
-def machine_details(view: View, newest_first: Sequence[dict[str, Any]]) -> list[Text]:
+def machine_details(
+    view: View, newest_first: Sequence[dict[str, Any]], more: Sequence[tuple[str, str]] = ()
+) -> list[Text]:
     """A line for each thing that is known of a machine, and its last events."""
     install = view["install"]
     facts: list[tuple[str, str | Text]] = [
@@ -38,6 +40,7 @@ def machine_details(view: View, newest_first: Sequence[dict[str, Any]]) -> list[
     status = view["feature_status"]
     for feature in dict.fromkeys([*view["features"], *status]):
         facts.append((f"feature {one_line(feature)}", one_line(status.get(feature, "-"))))
+    facts += more
     margin = max(len(name) for name, _ in facts) + 2
     found = []
     for name, value in facts:

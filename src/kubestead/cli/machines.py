@@ -18,12 +18,14 @@ from . import completion, entries, exchange
 from .actions import act, confirm
 from .command import command
 from .details import machine_details
+from .enrolments import machines_adopt
 from .errors import CliError
 from .events import show_events
 from .names import find
 from .options import MaybeMachine, SomeMachine, SomeMachines, Yes
 from .output import as_json, note, one_line, print_json, show, width
 from .places import place
+from .proposals import hardware_facts, hardware_of, machines_features
 from .session import Session
 from .table import MachineTable
 from .views import View, called, summary, view_of
@@ -62,7 +64,8 @@ def machines_status(session: Session, machine: MaybeMachine = None) -> None:
     if session.json:
         print_json({mac: views[mac]})
         return
-    show(*machine_details(views[mac], session.api.events(mac=mac, limit=10)))
+    hardware = hardware_facts(hardware_of(session, mac), views[mac])
+    show(*machine_details(views[mac], session.api.events(mac=mac, limit=10), hardware))
 
 
 @command(machines, "config", registry=True)
@@ -330,6 +333,8 @@ def machines_retire(session: Session, names: SomeMachines) -> None:
     act(session, names, "retire")
 
 
+command(machines, "adopt", registry=False)(machines_adopt)
+command(machines, "features", registry=False)(machines_features)
 command(machines, "events", registry=False)(show_events)
 
 
