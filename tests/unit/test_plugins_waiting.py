@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from kubestead.model.state_api_client import StateApiClient, StateApiRefusedError, StreamEvent
-from kubestead.model.waiting import Watch, wait
+from kubestead.model.waiting import Progress, Watch, wait
 
 A, B = "52:54:00:00:00:0a", "52:54:00:00:00:0b"
 HEAD = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
@@ -155,3 +155,72 @@ def test_a_refusal_is_none_to_wait_for() -> None:
     refusal = "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"
     with streaming(refusal) as (client, _requests), pytest.raises(StateApiRefusedError):
         wait(client, Watch([A], ["ready"]), time.monotonic() + 20)
+
+
+def test_installed_counts_only_from_its_first_boot_on() -> None:
+    watch = Watch([A], ["installed", "ready"], installed_phase="first-boot")
+    watch.learn({A: view(A, "installed", phase="done")})
+    assert watch.missing == [A]
+    watch.learn({A: view(A, "installed", phase="first-boot")})
+    assert not watch.missing
+    other = Watch([A], ["installed", "ready"], installed_phase="first-boot")
+    other.learn({A: view(A, "ready", phase="validate")})
+    assert not other.missing
+
+
+def test_one_that_fails_may_begin_anew_while_the_others_are_waited_for() -> None:
+    now = [100.0]
+    watch = Watch([A, B], ["installed"], grace=30, clock=lambda: now[0])
+    watch.learn({A: view(A, "installing", since="1"), B: view(B, "installing", since="1")})
+    watch.learn({A: view(A, "failed", since="2", error="no space")})
+    assert (watch.hopeless, watch.over, watch.look_again) == ([], False, 130.0)
+    watch.learn({A: view(A, "installing", since="3")})
+    now[0] = 140
+    assert (watch.hopeless, watch.look_again) == ([], None)
+    watch.learn({A: view(A, "failed", since="4", error="no space")})
+    now[0] = 170
+    assert (watch.hopeless, watch.over) == ([A], False)
+    watch.learn({B: view(B, "installed", since="5")})
+    assert watch.over
+    assert watch.reasons(60) == {A: "node-a failed: no space."}
+
+
+def test_one_that_had_failed_before_has_all_the_time() -> None:
+    now = [0.0]
+    watch = Watch([A], ["installed"], grace=30, clock=lambda: now[0])
+    watch.learn({A: view(A, "failed", since="1", error="no space")})
+    now[0] = 1000
+    assert not watch.over
+    watch.learn({A: view(A, "failed", since="2", error="no space")})
+    assert watch.reasons(1000) == {A: "node-a failed: no space."}
+
+
+def test_a_failure_ends_the_wait_when_its_grace_is_over() -> None:
+    answer = HEAD + frame("snapshot", 1, {A: view(A, "installing", since="1")})
+    failed = frame("change", 2, {A: view(A, "failed", since="2", error="no disk")})
+    watch = Watch([A], ["installed"], grace=0.4)
+    started = time.monotonic()
+    with streaming(answer + failed, HEAD) as (client, requests):
+        wait(client, watch, started + 20)
+    assert 0.3 < time.monotonic() - started < 5
+    assert watch.hopeless == [A]
+    assert "last-event-id: 2" in requests[1].lower()
+
+
+def test_what_is_told_meanwhile() -> None:
+    now = [0.0]
+    watch = Watch([A, B], ["installed"], clock=lambda: now[0])
+    progress = Progress(5, lambda: now[0])
+    assert progress.lines(watch) == []
+    watch.learn({A: view(A, "installing", phase="download", progress=5), B: view(B, None)})
+    assert progress.lines(watch) == ["node-a               installing, download, 5 %"]
+    watch.learn({A: view(A, "installing", phase="download", progress=6)})
+    assert progress.lines(watch) == []
+    now[0] = 6
+    assert progress.lines(watch) == ["node-a               installing, download, 6 %"]
+    watch.learn({A: view(A, "installing", phase="disk", progress=50, message="writes\nit")})
+    assert progress.lines(watch) == ["node-a               installing, disk, 50 %: writes it"]
+    assert progress.lines(watch) == []
+    watch.error = "connection refused"
+    assert "connection refused" in progress.lines(watch)[0]
+    assert progress.lines(watch) == []
