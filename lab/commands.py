@@ -10,30 +10,44 @@ import sys
 from pathlib import Path
 
 from bundle.errors import BundleError
-from lab import apt, host
-from lab.errors import LabError
+from lab import apt, firmware, host, inventory, qemu
+from lab.errors import HostError, LabError
 from lab.homelab import Homelab
 from lab.lab import Lab
 from lab.machine_commands import line
+from lab.qemu_probe import EMULATED
 from lab.software import Software, choose
 
 # What follows these words is another program's, options included.
+# Before the command; after it, and also where `up` is left out.
+_WITH_VALUE, _FLAGS = ("--lab", "--api-port", "--kube-port"), ("--wait",)
+_OF_UP = ("--machines", "--firmware")
 PASSED_ON = {"kubectl": "kubectl in the lab's cluster", "kubestead": "ask the lab's State API"}
 
 
 def split(words: list[str]) -> tuple[list[str], list[str]]:
-    """Part our own words from those of a program that is passed on to."""
+    """Part our own words from those of a program that is passed on to; no command means `up`."""
     position = 0
-    while position < len(words) and words[position].startswith("-"):
-        position += 2 if words[position] in ("--lab", "--api-port", "--kube-port") else 1
-    if position < len(words) and words[position] in PASSED_ON:
+    while words[position : position + 1] and words[position] in (*_WITH_VALUE, *_FLAGS):
+        position += 2 if words[position] in _WITH_VALUE else 1
+    command = words[position] if position < len(words) else ""
+    if command in PASSED_ON:
         return words[: position + 1], words[position + 1 :]
+    if not command or command.partition("=")[0] in _OF_UP:
+        return [*words[:position], "up", *words[position:]], []
     return words, []
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the commands to the command line."""
-    commands.add_parser("up", help="machines and cluster; what is there stays (also without a word)")
+    making = commands.add_parser("up", help="machines and cluster; what is there stays (also without a word)")
+    making.add_argument(
+        "--machines", type=int, metavar="N",
+        help="how many virtual machines with empty disks are installed by network (at first 1; 0: none)",
+    )  # fmt: skip
+    making.add_argument(
+        "--firmware", choices=firmware.KINDS, help=f"what new ones have (default: {firmware.BIOS})"
+    )
     status = commands.add_parser("status", help="machines, cluster and the last run")
     status.add_argument("--json", action="store_true")
     commands.add_parser("reset", help="take the cluster down, keep the machines")
@@ -43,7 +57,6 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def up(lab: Lab, arguments: argparse.Namespace) -> int:
     """Everything, from nothing to a cluster."""
-    homelab = Homelab.read(lab)
     with lab.lock(wait=arguments.wait):
         lab.preflight(installable=True)
         software = _software()
@@ -51,8 +64,28 @@ def up(lab: Lab, arguments: argparse.Namespace) -> int:
         if software.missing_packages:  # only the Go client knows its proxy: ask again, now that it is there
             software = _software()
         lab.preflight()
+        homelab, reason = _with_machines(lab, arguments)
         lab.check_room(homelab.machines)
-        return homelab.up(software)
+        return homelab.up(software, reason)
+
+
+def _with_machines(lab: Lab, arguments: argparse.Namespace) -> tuple[Homelab, str]:
+    """Write the lab's inventory with the virtual machines that are wanted, or without any and say why."""
+    count = inventory.count(lab.folder) if arguments.machines is None else arguments.machines
+
+    def written(count: int, accelerator: str) -> Homelab:
+        entries = inventory.entries(lab.folder, count, arguments.firmware, accelerator)
+        return Homelab.read(lab, inventory.write(lab.folder, entries))
+
+    if not count:
+        return written(0, EMULATED), ""
+    try:
+        apt.install(qemu.missing_packages())
+        homelab = written(count, lab.machines.accelerator().kind)
+        lab.machines.check_room(homelab.virtual)
+    except HostError as error:
+        return written(0, EMULATED), " ".join(map(str, error.problems))
+    return homelab, ""
 
 
 def _software() -> Software:

@@ -11,21 +11,22 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
 from kubestead.deploy import Outcome, run_playbook
 from kubestead.exit_codes import ExitCode
 from kubestead.model.atomic import write_atomically
-from kubestead.model.registry import Registry, RegistryError
-from lab import cgroups, paths
+from kubestead.model.machine import Machine
+from kubestead.model.state_api_client import StateApiClient, read_token
+from lab import cgroups, inventory, paths
 from lab.errors import InputError, LabError
 from lab.lab import DEFAULT, Lab
+from lab.machine_spec import DISK, MEMORY, WORKER_MEMORY, MachineSpec
+from lab.provisioning import Provisioning
 from lab.software import Software, start_build
 from lab.spec import GATEWAY, PYTHONS, NodeSpec, check_together
-
-INVENTORY = paths.checkout() / "inventory" / "lab"
 
 
 @dataclass(frozen=True)
@@ -33,34 +34,41 @@ class Homelab:
     """The lab's machines and where a person finds what runs on them."""
 
     lab: Lab
+    inventory: Path
     machines: tuple[NodeSpec, ...]
+    """The nodes."""
+    virtual: tuple[MachineSpec, ...]
+    """The virtual machines that are installed by network."""
     control_plane: str
     server: NodeSpec
-    """The machine of the State API."""
+    """The machine of the State API, from which the others boot."""
 
     @classmethod
-    def read(cls, lab: Lab, inventory: Path = INVENTORY) -> Homelab:
-        """Read the registry and the static hosts beside it; every problem is told at once."""
-        try:
-            registry = Registry.load(inventory / "registry.json")
-        except RegistryError as error:
-            raise InputError(*map(str, error.problems)) from error
-        static = yaml.safe_load((inventory / "servers.yml").read_text(encoding="utf-8"))
+    def read(cls, lab: Lab, folder: Path | None = None) -> Homelab:
+        """Read the registry and the static hosts beside it; every problem is told at once.
+
+        folder: an inventory; None: the lab's own.
+        """
+        folder = folder or inventory.known(lab.folder)
+        machines = inventory.load(folder).machines
+        static = yaml.safe_load((folder / "servers.yml").read_text(encoding="utf-8"))
         servers = [
             NodeSpec(name, values["machine_os"], values["ansible_host"])
             for name, values in static["pxe_server"]["hosts"].items()
         ]
-        specs = servers + [
+        nodes = servers + [
             NodeSpec(machine.hostname, machine.os or "debian-13", machine.ip or "", mac)
-            for mac, machine in registry.machines.items()
+            for mac, machine in machines.items()
+            if not machine.firmware
         ]
-        check_together(specs)
-        first = [m.hostname for m in registry.machines.values() if m.role == "control-plane"][:1]
+        virtual = tuple(_virtual(lab, machine) for machine in machines.values() if machine.firmware)
+        check_together([*nodes, *virtual])
+        first = [m.hostname for m in machines.values() if m.role == "control-plane"][:1]
         if not first:
             raise InputError(
-                f"{inventory / 'registry.json'}: no machine has the role control-plane; expected one"
+                f"{folder / 'registry.json'}: no machine has the role control-plane; expected one"
             )
-        return cls(lab, tuple(specs), first[0], servers[0])
+        return cls(lab, folder, tuple(nodes), virtual, first[0], servers[0])
 
     @property
     def folder(self) -> Path:
@@ -91,21 +99,22 @@ class Homelab:
         """What to tell a person: the one for this computer, where the port is forwarded."""
         return self.host_kubeconfig if self.lab.gateway.kube_port else self.kubeconfig
 
-    def play(self, playbook: str, software: Software, arguments: Sequence[str] = ()) -> Outcome:
-        """Run one of our playbooks inside the lab's network."""
+    def play(
+        self, playbook: str, software: Software, arguments: Sequence[str] = (), output: IO[str] | None = None
+    ) -> Outcome:
+        """Run one of our playbooks inside the lab's network. output: where it writes, if not to our own."""
         variables = self.folder / "vars.json"
         write_atomically(variables, json.dumps(self._variables(software), indent=2) + "\n")
-        environment = {
-            **self.lab.run_environment(),
-            "ANSIBLE_LOG_PATH": str(self.folder / "ansible.log"),
-            **self.api_environment(),
-        }
+        environment = {**self.lab.run_environment(), **self.api_environment()}
+        if output is None:
+            environment["ANSIBLE_LOG_PATH"] = str(self.folder / "ansible.log")
         return run_playbook(
             paths.checkout() / "playbooks" / f"{playbook}.yml",
-            INVENTORY,
+            self.inventory,
             ["--extra-vars", f"@{variables}", *arguments],
             environment,
             prefix=self.lab.network_argv([]),
+            output=output,
         )
 
     def api_environment(self) -> dict[str, str]:
@@ -115,6 +124,13 @@ class Homelab:
             "KUBESTEAD_API_TOKEN_FILE": str(self.token_file),
             "KUBESTEAD_API_CA_FILE": str(self.ca_file),
         }
+
+    def api(self) -> StateApiClient:
+        """A client of the State API, for use in a thread that is in the lab's network."""
+        place = self.api_environment()
+        return StateApiClient(
+            place["KUBESTEAD_API_URL"], read_token(str(self.token_file)), ca_file=str(self.ca_file)
+        )
 
     def _variables(self, software: Software) -> dict[str, Any]:
         """What is known only now; what every lab has is in the inventory."""
@@ -126,23 +142,32 @@ class Homelab:
             "state_api_cache": str(paths.cache()),
             "kubeadm_init_kubeconfig_dest": str(self.kubeconfig),
             "cni_kubeconfig": str(self.kubeconfig),
+            # The nodes have a system each, and the lab itself presses the buttons of the others.
+            "provision_install": [spec.name for spec in self.virtual],
+            "provision_yes": True,
+            "provision_known_hosts": str(self.lab.machine_known_hosts),
             **software.variables(),
         }
 
-    def up(self, software: Software) -> ExitCode:
-        """Everything, from nothing to a cluster; what is there already is left as it is."""
+    def up(self, software: Software, without_virtual: str = "") -> ExitCode:
+        """Everything, from nothing to a cluster; what is there already is left as it is.
+
+        without_virtual: why the lab has no virtual machines, if it should have had some.
+        """
         started = time.monotonic()
         print(software.text, flush=True)
+        if without_virtual:
+            print(f"No virtual machine is installed: {without_virtual}", flush=True)
         self.folder.mkdir(parents=True, exist_ok=True)
         build = start_build(software, self.folder) if software.must_build else None
         try:
-            wheels = self._fetch_wheels()
+            wheels = self.fetch_wheels()
             self.lab.nodes_up(list(self.machines))
             self.lab.gateway_start()
             if wheels.wait():
                 raise LabError("the State API's Python packages could not be fetched; see the message above")
             print(f"The machines are up ({time.monotonic() - started:.0f} s).", flush=True)
-            outcome = self.play("deploy", software)
+            outcome = Provisioning(self, software).run() if self.virtual else self.play("deploy", software)
         finally:
             if build is not None and build.poll() is None:
                 build.terminate()
@@ -152,7 +177,7 @@ class Homelab:
         print(self._farewell(outcome, software, seconds), flush=True)
         return outcome.code
 
-    def _fetch_wheels(self) -> subprocess.Popen[bytes]:
+    def fetch_wheels(self) -> subprocess.Popen[bytes]:
         """Fetch the State API's wheels while the machines boot: inside their network is no package index."""
         return subprocess.Popen(
             [sys.executable, "-m", "kubestead.model.program_bundle", "--python", PYTHONS[self.server.os]],
@@ -285,3 +310,16 @@ class Homelab:
             f"               {command} kubestead monitor --once\n"
             f"  take down    {command} reset (the cluster), {command} down (everything)"
         )
+
+
+def _virtual(lab: Lab, machine: Machine) -> MachineSpec:
+    """What a virtual machine of the registry is, or will be made as."""
+    known = lab.machines.get(machine.hostname).spec
+    return MachineSpec(
+        machine.hostname,
+        machine.ip or "",
+        machine.mac,
+        machine.firmware or "",
+        known.disk if known else DISK,
+        known.memory if known else WORKER_MEMORY if machine.joins_cluster else MEMORY,
+    )

@@ -57,6 +57,7 @@ class Lab:
         self.machines = Machines(name, self.folder)
         self.private_key = self.folder / "id_ed25519"
         self.known_hosts = self.folder / "known_hosts"
+        self.machine_known_hosts = self.folder / "known_hosts.machines"
         self.ssh_config = self.folder / "ssh_config"
 
     # Before anything is changed
@@ -147,6 +148,7 @@ class Lab:
         check_together([*specs, *others, *self.node_specs()])
         self.network_up()
         self._each(lambda spec: self.machines.get(spec.name).make(spec), specs)
+        self._write_ssh()
 
     def machines_up(self, specs: Sequence[MachineSpec]) -> list[str]:
         """Make and switch on virtual machines, network boot first; return which were off before."""
@@ -236,7 +238,7 @@ class Lab:
         """Return what ansible and ssh need to know in the lab."""
         options = (
             f"-F none -o StrictHostKeyChecking=yes -o UserKnownHostsFile={self.known_hosts} "
-            "-o GlobalKnownHostsFile=/dev/null"
+            f"-o GlobalKnownHostsFile={self.machine_known_hosts}"
         )
         return {
             "ANSIBLE_PRIVATE_KEY_FILE": str(self.private_key),
@@ -280,8 +282,9 @@ class Lab:
 
     def ssh_argv(self, name: str, command: Sequence[str] = ()) -> list[str]:
         """Return the command that opens a shell on a node, or runs something there."""
-        node = self._known(name)
-        return ["ssh", "-F", str(self.ssh_config), node.name, *_remote(command)]
+        machine = self.machines.get(name)
+        known = machine.name if machine.spec else self._known(name).name
+        return ["ssh", "-F", str(self.ssh_config), known, *_remote(command)]
 
     def ssh(self, name: str, command: Sequence[str], timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """Run a command on a node."""
@@ -291,16 +294,18 @@ class Lab:
         )  # fmt: skip
 
     def _write_ssh(self) -> None:
-        """Write known_hosts and a configuration for ssh, from the nodes that are there."""
-        nodes = self.nodes()
-        write_atomically(self.known_hosts, "".join(node.host_key() for node in nodes))
-        entries = [
-            f"Host {spec.name} {spec.ip}\n  HostName {spec.ip}\n" for node in nodes if (spec := node.spec)
-        ]
+        """Write known_hosts and a configuration for ssh, from the nodes and machines that are there.
+
+        Machines make their keys themselves: whoever installs them writes those to a file of its own.
+        """
+        write_atomically(self.known_hosts, "".join(node.host_key() for node in self.nodes()))
+        there: list[Identified] = [*self.node_specs(), *self.machines.specs()]
+        entries = [f"Host {spec.name} {spec.ip}\n  HostName {spec.ip}\n" for spec in there]
         connect = [sys.executable, "-I", "-S", str(Path(__file__).with_name("connect.py"))]
         common = (
             f"Host *\n  User root\n  IdentityFile {self.private_key}\n  IdentitiesOnly yes\n"
-            f"  UserKnownHostsFile {self.known_hosts}\n  GlobalKnownHostsFile /dev/null\n"
+            f"  UserKnownHostsFile {self.known_hosts}\n"
+            f"  GlobalKnownHostsFile {self.machine_known_hosts}\n"
             "  StrictHostKeyChecking yes\n  ConnectTimeout 10\n  LogLevel ERROR\n  ProxyUseFdpass yes\n"
             f"  ProxyCommand {shlex.join(connect)} {network.NAMESPACES / self.namespace} %h %p\n"
         )

@@ -7,15 +7,12 @@ import argparse
 import json
 import os
 
-from kubestead.model.registry import Registry, RegistryError
-from lab import apt, firmware, host, machine_console, paths, qemu
+from lab import apt, firmware, host, inventory, machine_console, qemu
 from lab.errors import InputError
 from lab.lab import Lab
 from lab.machine import PATIENCE
 from lab.machine_spec import DISK, MEMORY, MachineSpec, address_for, parse_size
 from lab.spec import mac_of
-
-REGISTRY = paths.checkout() / "inventory" / "lab" / "registry.json"
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -83,7 +80,7 @@ def _make(lab: Lab, arguments: argparse.Namespace) -> int:
 
 def wanted(lab: Lab, arguments: argparse.Namespace) -> list[MachineSpec]:
     """Return what the named machines should be: as typed, else as they are, as registered, as is usual."""
-    reserved = _registry()
+    reserved = _registry(lab)
     taken = {ip for ip, _ in reserved.values()}
     taken.update(spec.ip for spec in lab.node_specs())
     taken.update(spec.ip for spec in lab.machines.specs())
@@ -108,13 +105,10 @@ def wanted(lab: Lab, arguments: argparse.Namespace) -> list[MachineSpec]:
     return specs
 
 
-def _registry() -> dict[str, tuple[str, str]]:
+def _registry(lab: Lab) -> dict[str, tuple[str, str]]:
     """Address and MAC by host name, as the lab's inventory has them."""
-    try:
-        registry = Registry.load(REGISTRY)
-    except RegistryError as error:
-        raise InputError(*map(str, error.problems)) from error
-    return {machine.hostname: (machine.ip or "", mac) for mac, machine in registry.machines.items()}
+    machines = inventory.load(inventory.known(lab.folder)).machines
+    return {machine.hostname: (machine.ip or "", mac) for mac, machine in machines.items()}
 
 
 def _off(lab: Lab, arguments: argparse.Namespace) -> int:

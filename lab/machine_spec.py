@@ -15,6 +15,7 @@ from lab.spec import NETWORK, identity_problems, mac_of, normal_mac
 
 DISK = 8 << 30
 MEMORY = 1024
+WORKER_MEMORY = 2048
 # Nodes are below, the range for machines that nobody knows is above.
 _FIRST, _LAST = 100, 199
 _UNITS = {"M": 1 << 20, "G": 1 << 30, "T": 1 << 40}

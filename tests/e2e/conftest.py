@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What several end-to-end tests share: a lab that machines are installed in takes minutes to set up."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from lab import LabError, MachineSpec, apt, qemu
+from tests.e2e.install_lab import InstallLab, boot_sector
+
+GIB = 1 << 30
+MACHINES = [
+    MachineSpec("bios", "10.77.0.41", "52:54:00:77:00:41", "bios", 4 * GIB),
+    MachineSpec("uefi", "10.77.0.42", "52:54:00:77:00:42", "uefi", 4 * GIB),
+    # Somebody's disk, that boots and must stay as it is.
+    MachineSpec("stone", "10.77.0.43", "52:54:00:77:00:43", "bios", GIB // 16),
+    MachineSpec("small", "10.77.0.44", "52:54:00:77:00:44", "bios", GIB // 16),
+    MachineSpec("faulty", "10.77.0.45", "52:54:00:77:00:45", "bios", 4 * GIB),
+]
+
+
+@pytest.fixture(scope="session")
+def install_lab() -> Iterator[InstallLab]:
+    try:
+        apt.install(qemu.missing_packages())
+    except LabError as error:
+        reason = f"machines cannot be emulated: {error}"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    if found := qemu.problems():
+        pytest.skip("; ".join(found))
+    one = InstallLab({spec.name: spec for spec in MACHINES})
+    one.lab.down()
+    try:
+        one.up()
+        one.make(*one.machines)
+        with one["stone"].disk.open("r+b") as disk:
+            disk.write(boot_sector())
+        yield one
+    finally:
+        left = one.lab.down()
+    assert left == []
