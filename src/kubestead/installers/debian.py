@@ -28,6 +28,7 @@ _INSTALLER = Distribution(
     answers={PRESEED: "debian/preseed.cfg", SCRIPT: "debian/install.sh"},
     run=_RUN,
     log="/var/log/syslog",
+    logs="/var/log/syslog",
     least_gib=3,
 )
 
@@ -52,7 +53,9 @@ def boot_script(plan: InstallPlan, form: Form) -> str:
         f"url={answer_url(plan, PRESEED)}",
         "netcfg/choose_interface=auto",
         interface_argument(plan),
+        # Where DHCP tells neither, the installer would ask, before it has read anything.
         "netcfg/no_default_route=true",
+        f"netcfg/get_nameservers={plan.settings.dns[0] if plan.settings.dns else ''}",
         f"hostname={known['short_name']}",
         *([f"domain={known['domain']}"] if known["domain"] else []),
         f"log_host={urlsplit(plan.settings.base).hostname}",

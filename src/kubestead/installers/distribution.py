@@ -13,7 +13,15 @@ from .plan import Form, InstallPlan
 
 SCRIPT = "install.sh"
 #: On every installed machine: what Ansible and the first-boot agent need.
-PACKAGES = ("ca-certificates", "curl", "openssh-server", "python3", "sudo")
+PACKAGES = (
+    "ca-certificates",
+    "curl",
+    "efibootmgr",
+    "openssh-server",
+    "pciutils",
+    "python3",
+    "sudo",
+)
 _GIB = 1 << 30
 
 
@@ -36,7 +44,8 @@ class Distribution:
     """One installer: where its kernel is, what it is told, which answers it asks for.
 
     answers: the template of each answer file, by name.
-    run, log: in the running installer, a folder for us and the log whose end is kept.
+    run, log, logs: in the running installer, a folder for us, the log whose end is kept, and those that grow
+    as long as something happens.
     """
 
     kernel: str
@@ -45,6 +54,7 @@ class Distribution:
     answers: Mapping[str, str]
     run: str
     log: str
+    logs: str
     least_gib: int
 
     def files_problem(self, plan: InstallPlan, boot_dir: Path) -> str | None:
@@ -97,7 +107,8 @@ class Distribution:
         )
 
     def _all(self, values: Mapping[str, object]) -> dict[str, object]:
-        return {"run": self.run, "log": self.log, "least_bytes": self.least_gib * _GIB, **values}
+        ours = {"run": self.run, "log": self.log, "logs": self.logs, "least_bytes": self.least_gib * _GIB}
+        return {**ours, **values}
 
 
 def folder_of(plan: InstallPlan) -> str:

@@ -32,6 +32,7 @@ _INSTALLER = Distribution(
     },
     run=_RUN,
     log="/var/log/installer/subiquity-server-debug.log",
+    logs="/var/log/installer/*.log",
     least_gib=8,
 )
 
