@@ -57,7 +57,10 @@ TRANSITIONS: t.Mapping[str, t.FrozenSet[str]] = {
     PROVISIONING: frozenset({INSTALL_PENDING, INSTALLED, READY, FAILED, RETIRED, RESCUE}),
     READY: frozenset({INSTALL_PENDING, PROVISIONING, FAILED, RETIRED, RESCUE}),
     # A deadline may have passed while the machine was still at work: its late success counts.
-    FAILED: frozenset({APPROVED, INSTALL_PENDING, INSTALLED, PROVISIONING, READY, RETIRED, RESCUE}),
+    # To `installing`: the next attempt at an installation that is still asked for.
+    FAILED: frozenset(
+        {APPROVED, INSTALL_PENDING, INSTALLING, INSTALLED, PROVISIONING, READY, RETIRED, RESCUE}
+    ),
     RETIRED: frozenset({APPROVED}),
     RESCUE: frozenset({APPROVED, INSTALL_PENDING, INSTALLED, PROVISIONING, READY, FAILED, RETIRED}),
 }
@@ -73,7 +76,9 @@ DEADLINES: t.Mapping[str, int] = {
 # What an operator may do to a machine, and the state that it leads to (None: the state stays).
 ACTIONS: t.Mapping[str, t.Optional[str]] = {
     "approve": APPROVED,
+    "install": INSTALL_PENDING,
     "reinstall": INSTALL_PENDING,
+    "rescue": RESCUE,
     "retire": RETIRED,
     "lock": None,
     "unlock": None,

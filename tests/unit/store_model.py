@@ -11,11 +11,18 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from kubestead.model.boot_decision import INSTALL, LOCAL, MENU, RESCUE_SYSTEM
 from kubestead.model.lifecycle import DEADLINES, STATES, TRANSITIONS
 from kubestead.store import ConflictError, IllegalTransitionError, StateReport, Store
 
 MACS = ("52:54:00:00:00:01", "52:54:00:00:00:02")
-TARGETS = {"approve": "approved", "reinstall": "install_pending", "retire": "retired"}
+TARGETS = {
+    "approve": "approved",
+    "install": "install_pending",
+    "reinstall": "install_pending",
+    "rescue": "rescue",
+    "retire": "retired",
+}
 Outcome = type[Exception] | None
 
 
@@ -29,6 +36,10 @@ class Expected:
     wish: object = None  # which installation is wanted, and which was done: any value will do
     done: object = None
     attempts: int = 0
+    just_now: bool = False  # the last attempt was handed out in this minute: all of a test is
+    overwrite: bool = False
+    before_rescue: str | None = None
+    rescued: bool = False
     message: str | None = None
     features: dict[str, str] = field(default_factory=dict)
 
@@ -43,12 +54,17 @@ class Expected:
         """Come to another state."""
         self.state = wanted
         self.version += 1
-        if wanted == "installing":
-            self.attempts += 1
+        if wanted != "rescue":
+            self.before_rescue, self.rescued = None, False
         if wanted == "installed":
             self.done = self.wish
-        if wanted in ("approved", "retired"):
+        if wanted in ("approved", "retired", "provisioning", "ready"):
             self.wish = self.done
+
+    @property
+    def wanted(self) -> bool:
+        """Whether it is to be installed."""
+        return self.wish is not None and self.wish is not self.done
 
 
 class StoreModel(RuleBasedStateMachine):
@@ -115,6 +131,9 @@ class StoreModel(RuleBasedStateMachine):
             return
         self.kinds.append(("report" if state == machine.state else "transition", mac, state))
         if state != machine.state:
+            if state == "rescue":
+                machine.before_rescue = initial if machine.state in (None, "discovered") else machine.state
+                machine.rescued = True
             machine.enter(state)
         machine.message = given["message"]
         machine.features |= given["features"]
@@ -122,7 +141,7 @@ class StoreModel(RuleBasedStateMachine):
 
     @rule(
         mac=st.sampled_from(MACS),
-        action=st.sampled_from(["approve", "reinstall", "retire", "lock", "unlock"]),
+        action=st.sampled_from(["approve", "install", "reinstall", "rescue", "retire", "lock", "unlock"]),
         initial=st.sampled_from(["approved", "discovered"]),
         off=st.sampled_from([None, 0, 0, 1, -1]),
         locked=st.sampled_from([False, False, True]),
@@ -180,12 +199,17 @@ class StoreModel(RuleBasedStateMachine):
             machine.version += 1
             self.kinds.append((action, mac, machine.state))
         else:
-            if machine.state == target and action != "reinstall":
+            if self._is_so(machine, action, target):
                 return
+            if action == "rescue" and machine.state != "rescue":
+                machine.before_rescue = initial if machine.state in (None, "discovered") else machine.state
             machine.enter(target)
             machine.message = None
-            if action == "reinstall":
-                machine.wish, machine.attempts = object(), 0
+            if action == "rescue":
+                machine.rescued = False
+            if action in ("install", "reinstall"):
+                machine.wish, machine.attempts, machine.just_now = object(), 0, False
+                machine.overwrite = action == "reinstall"
             self.kinds.append(("transition", mac, target))
         self.expected[mac] = machine
 
@@ -198,8 +222,67 @@ class StoreModel(RuleBasedStateMachine):
         assert {record.mac for record in self.store.expire(now)} == late
         assert self.store.expire(now) == []
         for mac in sorted(late):
-            self.expected[mac].enter("failed")
+            machine = self.expected[mac]
+            if machine.state == "rescue":
+                self._leave_rescue(mac, machine, "the time for its rescue has passed")
+                continue
+            machine.enter("failed")
             self.kinds.append(("deadline", mac, "failed"))
+
+    def _leave_rescue(self, mac: str, machine: Expected, message: str) -> None:
+        machine.enter(machine.before_rescue or "approved")
+        machine.message = message
+        self.kinds.append(("transition", mac, machine.state))
+
+    @rule(
+        mac=st.sampled_from(MACS),
+        registered=st.sampled_from([True, True, True, False]),
+        locked=st.sampled_from([False, False, True]),
+    )
+    def boot(self, mac: str, registered: bool, locked: bool) -> None:
+        """A machine asks what to boot."""
+        machine = self.expected.get(mac, Expected())
+        given = self.store.hand_out(mac, registered=registered, registry_locked=locked)
+        if not registered:
+            assert given.action == (MENU if machine.state in (None, "discovered") else LOCAL)
+            if machine.state is None:
+                machine.enter("discovered")
+                machine.message = "it has asked what to boot"
+                self.kinds.append(("transition", mac, "discovered"))
+                self.expected[mac] = machine
+        elif machine.state == "rescue":
+            assert given.action == RESCUE_SYSTEM, "asked within ten seconds, it is the same boot"
+            if not machine.rescued:
+                machine.rescued, machine.message = True, "the rescue system was handed out"
+                self.kinds.append(("report", mac, "rescue"))
+        elif machine.wanted and not (machine.locked or locked):
+            self._boot_installer(mac, machine, given.action, given.attempt)
+        else:
+            assert given.action == LOCAL
+
+    def _boot_installer(self, mac: str, machine: Expected, action: str, attempt: int) -> None:
+        if machine.state not in ("install_pending", "installing", "failed"):
+            assert action == LOCAL
+            return
+        if machine.just_now and machine.state != "failed":
+            assert (action, attempt) == (INSTALL, machine.attempts)
+            return
+        if machine.attempts == 3:
+            assert action == LOCAL
+            if machine.state != "failed":
+                machine.enter("failed")
+                machine.message = None
+                self.kinds.append(("transition", mac, "failed"))
+            return
+        machine.attempts += 1
+        machine.just_now = True
+        assert (action, attempt) == (INSTALL, machine.attempts)
+        self.kinds.append(("report" if machine.state == "installing" else "transition", mac, "installing"))
+        if machine.state != "installing":
+            machine.enter("installing")
+        machine.message = (
+            f"its boot script was handed out: an installation is asked for, attempt {attempt} of 3"
+        )
 
     @invariant()
     def both_say_the_same(self) -> None:
@@ -215,6 +298,8 @@ class StoreModel(RuleBasedStateMachine):
             )
             assert (record.install_attempts, record.features) == (machine.attempts, machine.features)
             assert record.message == machine.message
+            assert (record.overwrite, record.rescue_from) == (machine.overwrite, machine.before_rescue)
+            assert (record.rescued_at is not None) == machine.rescued
             assert (record.desired_install_id is None) == (machine.wish is None)
             assert (record.desired_install_id == record.completed_install_id) == (
                 machine.wish == machine.done
@@ -237,6 +322,22 @@ class StoreModel(RuleBasedStateMachine):
         if given["off"]:
             return ConflictError
         target = TARGETS.get(given["action"])
+        if given["action"] == "install":
+            state = given["initial"] if machine.state in (None, "discovered") else machine.state
+            if state == "rescue":
+                state = machine.before_rescue
+            if machine.done is not None or state in ("installed", "provisioning", "ready"):
+                return IllegalTransitionError
+            if machine.state in ("install_pending", "installing") and machine.wanted:
+                return None
         if target is None or machine.may(target, given["initial"], given["locked"]):
             return None
         return IllegalTransitionError
+
+    @staticmethod
+    def _is_so(machine: Expected, action: str, target: str) -> bool:
+        if action == "install":
+            return machine.state in ("install_pending", "installing") and machine.wanted
+        if action == "rescue":
+            return machine.state == "rescue" and not machine.rescued
+        return machine.state == target and action != "reinstall"

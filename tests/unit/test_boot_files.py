@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import os
-import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 
 from kubestead.api.boot import BootApp
 from kubestead.api.boot_files import BootFiles
-from kubestead.model.boot_decision import BootFacts
+from kubestead.installers import SettingsError
 
-MAC = "52:54:00:77:00:11"
 KERNEL = bytes(range(256)) * 4000
 
 
@@ -40,15 +39,21 @@ def folder(tmp_path: Path) -> Path:
     return boot
 
 
-def facts(mac: str) -> BootFacts:
-    if mac.endswith("ff"):
-        raise OSError("the disk is gone")
-    return BootFacts(registered=mac == MAC, state="installing", desired_install_id="x", hostname="cp-1")
+class NoBoots:
+    """Decides nothing: these tests are about files."""
+
+    def __getattr__(self, name: str) -> Any:
+        """Whatever is asked for, it is not to be had."""
+
+        def broken(*_arguments: object, **_options: object) -> Any:
+            raise SettingsError([f"nobody decides ({name})"])
+
+        return broken
 
 
 @pytest.fixture
 def boot(folder: Path) -> TestClient:
-    return TestClient(BootApp(BootFiles(folder), facts), base_url="http://10.0.0.10:8081")
+    return TestClient(BootApp(BootFiles(folder), NoBoots(), 1000), base_url="http://10.0.0.10:8081")
 
 
 def test_a_file_with_its_length_and_tag(boot: TestClient) -> None:
@@ -159,50 +164,16 @@ def test_files_are_closed_again(boot: TestClient) -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_each_machine_gets_its_script(boot: TestClient) -> None:
-    for name in (MAC, MAC.upper(), "52-54-00-77-00-11", "5254.0077.0011", "525400770011"):
-        answer = boot.get(f"/boot/{name}.ipxe?platform=efi")
-        assert answer.status_code == 200
-        assert f"chain --autofree http://10.0.0.10:8081/installers/{MAC}.ipxe ||" in answer.text
-        assert answer.text.endswith("exit\n")
-        assert answer.headers["cache-control"] == "no-store"
-    assert "sanboot" not in boot.get(f"/boot/{MAC}.ipxe?platform=efi").text
-    assert boot.get(f"/boot/{MAC}.ipxe?platform=pcbios").text.endswith("|| exit\n")
-    assert boot.get("/boot/52:54:00:77:00:99.ipxe").text.startswith("#!ipxe\n")
-    assert boot.get("/boot/zz:54:00:77:00:99.ipxe").status_code == 404
-
-
-def test_trouble_boots_the_local_disk(boot: TestClient) -> None:
-    answer = boot.get("/boot/52:54:00:77:00:ff.ipxe?platform=pcbios")
-    assert answer.status_code == 200
-    assert "boots its local disk: the state store gives no answer" in answer.text
-    assert "chain" not in answer.text
-
-
-def test_a_store_that_hangs_boots_the_local_disk_and_files_go_on(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("kubestead.api.boot._STORE_SECONDS", 0.1)
-    release = threading.Event()
-
-    def hanging(_mac: str) -> BootFacts:
-        release.wait(30)
-        return BootFacts(registered=True)
-
-    client = TestClient(BootApp(BootFiles(folder), hanging))
-    for _ in range(4):
-        assert "the state store gives no answer" in client.get(f"/boot/{MAC}.ipxe").text
-    assert client.get("/debian/vmlinuz").content == KERNEL
-    release.set()
-
-
-def test_a_host_that_is_none_is_not_repeated(boot: TestClient) -> None:
-    text = boot.get(f"/boot/{MAC}.ipxe", headers={"Host": "evil/${x} && shell"}).text
-    assert "evil" not in text
-    assert f"chain --autofree ../installers/{MAC}.ipxe ||" in text
+def test_the_folder_is_also_where_a_web_server_has_it(boot: TestClient, folder: Path) -> None:
+    assert boot.get("/boot/debian/vmlinuz").content == KERNEL
+    assert boot.get("/bootdebian/vmlinuz").status_code == 404
+    assert boot.get("/boot/.hidden").status_code == 404
+    assert boot.get("/boot/boot/../out").status_code == 404
 
 
 def test_the_entry_is_ours_unless_the_folder_has_one(boot: TestClient, folder: Path) -> None:
-    assert "boot/${netX/mac:hexhyp}.ipxe?platform=${platform}" in boot.get("/boot.ipxe").text
+    assert "boot/${netX/mac:hexhyp}.ipxe?platform=${platform}&buildarch=${buildarch}&uuid=${uuid}&" in (
+        boot.get("/boot.ipxe").text
+    )
     (folder / "boot.ipxe").write_text("#!ipxe\nexit\n")
     assert boot.get("/boot.ipxe").text == "#!ipxe\nexit\n"

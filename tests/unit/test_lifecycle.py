@@ -80,6 +80,12 @@ def test_states_in_which_a_machine_is_at_work_have_a_deadline_and_may_fail() -> 
 
 def test_what_an_operator_asks_for_leads_to_a_state_that_there_is() -> None:
     targets = {action: state for action, state in ACTIONS.items() if state}
-    assert targets == {"approve": "approved", "reinstall": "install_pending", "retire": "retired"}
+    assert targets == {
+        "approve": "approved",
+        "install": "install_pending",
+        "reinstall": "install_pending",
+        "rescue": "rescue",
+        "retire": "retired",
+    }
     assert set(ACTIONS) - set(targets) == {"lock", "unlock"}
     assert all(any(state in TRANSITIONS[before] for before in STATES) for state in targets.values())

@@ -272,6 +272,7 @@ def test_a_store_is_moved_to_an_empty_place_only(url: str, tmp_path: Path) -> No
         "tokens": 2,
         "machine_data": 1,
         "machine_features": 1,
+        "enrolments": 0,
     }
     with pytest.raises(StoreError, match=r"is not empty \(it has claims, events"):
         admin.move(url, target)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
+from kubestead.installers.settings import DEFAULT_FILE
 from kubestead.model.lifecycle import STATES
 
 from .settings import (
@@ -79,6 +80,13 @@ def parse(arguments: Sequence[str] | None, program: str) -> argparse.Namespace:
         "--boot-port", type=_port, default=0, metavar="N", help="serve boot files by plain HTTP on this port"
     )
     parser.add_argument("--boot-dir", type=Path, metavar="DIR", help="the folder with the boot files")
+    parser.add_argument(
+        "--boot-settings",
+        type=Path,
+        default=DEFAULT_FILE,
+        metavar="FILE",
+        help="what all installations share (%(default)s); while it is missing, none begins",
+    )
     parser.add_argument(
         "--rate",
         type=_rate,
@@ -154,6 +162,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
         tls_key=options.tls_key,
         boot_port=options.boot_port,
         boot_dir=options.boot_dir,
+        boot_settings=options.boot_settings,
     )
 
 

@@ -12,6 +12,7 @@ import socket
 import threading
 from collections.abc import Coroutine, Sequence
 from functools import partial
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -20,13 +21,15 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from kubestead.exit_codes import ExitCode
+from kubestead.installers import SettingsFile
 from kubestead.store import StoreError
 
 from .app import create_app, create_plain_app
 from .arguments import parse, settings_of
 from .auth import TokenFileError
-from .boot import BootApp, facts_of
+from .boot import BootApp
 from .boot_files import BootFiles
+from .booting import Booting
 from .connection import Connection, Patience
 from .limits import BehindProxy, Seats
 from .listener import Factory, Listener
@@ -143,7 +146,7 @@ class StateServer(uvicorn.Server):
             self._in_background(self._look_at_certificate(self._tls))
         self._say_where(port, "the State API listens", "https" if self._tls else "http")
         if boot_port is not None and self._settings.boot_dir is not None:
-            boot = RequestLog(BootApp(BootFiles(self._settings.boot_dir), facts_of(self._app)))
+            boot = boot_app(self._app, self._settings.boot_dir)
             connections = self._connections(_config(boot))
             self._listeners.append(Listener(boot_port, seats, connections, patience=patience))
             self._say_where(boot_port, f"boot files of {self._settings.boot_dir} are served", "http")
@@ -218,6 +221,14 @@ class StateServer(uvicorn.Server):
     def _say_where(self, port: socket.socket, what: str, scheme: str) -> None:
         address, number = port.getsockname()[:2]
         log.info("%s on %s port %d (%s)", what, address, number, scheme)
+
+
+def boot_app(app: FastAPI, boot_dir: Path) -> ASGIApp:
+    """The application on the boot port, on the parts of `app`."""
+    settings: Settings = app.state.settings
+    booting = Booting(app.state.registry, app.state.store, SettingsFile(settings.boot_settings), boot_dir)
+    boot = RequestLog(BootApp(BootFiles(boot_dir), booting, settings.rate, app.state.stream.wake_from_thread))
+    return BehindProxy(boot, settings.trusted_proxies) if settings.trusted_proxies else boot
 
 
 def _config(app: ASGIApp, loop: str = "uvloop") -> uvicorn.Config:

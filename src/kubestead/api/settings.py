@@ -10,6 +10,8 @@ from pathlib import Path
 
 from sqlalchemy.engine import URL
 
+from kubestead.installers.settings import DEFAULT_FILE
+
 DEFAULT_PORT = 8080
 DEFAULT_DATABASE = Path("/srv/state/machines.db")
 DEFAULT_REGISTRY = Path("/srv/http/machines/registry.json")
@@ -51,6 +53,7 @@ class Settings:
     tls_key: Path | None = None
     boot_port: int = 0  # 0: no boot files are served
     boot_dir: Path | None = None
+    boot_settings: Path = DEFAULT_FILE  # what all installations share; may be missing, then none begins
 
     @property
     def database_url(self) -> str:

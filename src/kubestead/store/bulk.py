@@ -38,6 +38,10 @@ _MACHINE = [
         "install_attempts",
         "desired_install_id",
         "completed_install_id",
+        "overwrite",
+        "handed_out_at",
+        "rescue_from",
+        "rescued_at",
     )
 ]
 _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
@@ -94,6 +98,10 @@ class Bulk:
                     each.install_attempts,
                     each.desired_install_id,
                     each.completed_install_id,
+                    each.overwrite,
+                    self._moment(each.handed_out_at),
+                    each.rescue_from,
+                    self._moment(each.rescued_at),
                 )
                 for each in records
             ],
@@ -223,7 +231,8 @@ def _without_nul(text: str) -> str:
 
 def _machine(row: list[Any]) -> MachineRecord:
     mac, state, phase, progress, message, error, updated_at, since, deadline_at, locked = row[:10]
-    version, address, attempts, desired, completed, features = row[10:]
+    version, address, attempts, desired, completed, overwrite = row[10:16]
+    handed_out_at, rescue_from, rescued_at, features = row[16:]
     return MachineRecord(
         mac,
         state,
@@ -241,6 +250,10 @@ def _machine(row: list[Any]) -> MachineRecord:
         attempts,
         desired,
         completed,
+        bool(overwrite),
+        handed_out_at and _read(handed_out_at),
+        rescue_from,
+        rescued_at and _read(rescued_at),
     )
 
 

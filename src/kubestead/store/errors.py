@@ -36,6 +36,10 @@ class ConflictError(RefusedError):
         self.current = current
 
 
+class InstallTokenError(RefusedError):
+    """The secret is not (any more) that of an installer at work."""
+
+
 class ClaimTakenError(RefusedError):
     """The claim is another's, or no longer what the caller holds; `claim` is what it is now."""
 

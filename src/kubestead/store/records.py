@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
-SCOPES = ("operator", "read", "machine")
+SCOPES = ("operator", "read", "machine")  # that a person can have a token of
+INSTALL = "install"  # of an installer: for one attempt, and only to report it and to be exchanged
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class StateReport:
     address: str | None = None
     initial: str = "discovered"  # what a machine counts as that nobody has approved here
     registry_locked: bool = False  # the registry forbids an installation
+    install_id: str | None = None  # from which the token comes that a machine reports with
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,38 @@ class MachineRecord:
     install_attempts: int = 0
     desired_install_id: str | None = None
     completed_install_id: str | None = None
+    overwrite: bool = False  # the installer may write a disk that is not empty
+    handed_out_at: datetime | None = None  # when the last attempt was
+    rescue_from: str | None = None  # the state before a rescue
+    rescued_at: datetime | None = None  # when the rescue system was handed out
+
+    @property
+    def is_to_be_installed(self) -> bool:
+        """Whether an installation was asked for that is not complete."""
+        return self.desired_install_id is not None and self.desired_install_id != self.completed_install_id
+
+
+@dataclass(frozen=True, slots=True)
+class InstallReport:
+    """What an installer says of the attempt that its token is for."""
+
+    state: str  # installing | installed | failed
+    phase: str | None = None
+    progress: int | None = None
+    message: str | None = None
+    correlation_id: str | None = None
+    address: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Handout:
+    """What a machine was given to boot, and why."""
+
+    action: str  # as in boot_decision
+    reason: str
+    install_id: str | None = None
+    attempt: int = 0
+    overwrite: bool = False
 
 
 MachineState = MachineRecord
@@ -100,12 +134,14 @@ class TokenRecord:
 
     id: int
     name: str
-    scope: str  # one of SCOPES
+    scope: str  # one of SCOPES, or INSTALL
     mac: str | None
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
     last_used_at: datetime | None
+    install_id: str | None = None
+    attempt: int | None = None
 
     @property
     def condition(self) -> str:

@@ -63,6 +63,10 @@ machines = sa.Table(
     sa.Column("install_attempts", sa.Integer, nullable=False, server_default="0"),
     sa.Column("desired_install_id", sa.String(32)),
     sa.Column("completed_install_id", sa.String(32)),
+    sa.Column("overwrite", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("handed_out_at", UtcDateTime),
+    sa.Column("rescue_from", sa.String(32)),
+    sa.Column("rescued_at", UtcDateTime),
 )
 
 # Append-only: nothing in the program changes or removes an event. An event may name a machine that only the
@@ -105,7 +109,8 @@ machine_features = sa.Table(
     sa.Column("updated_at", UtcDateTime, nullable=False),
 )
 
-# `digest` is the SHA-256 of the secret, which is not kept. A token of a machine names it, others name none.
+# `digest` is the SHA-256 of the secret, which is not kept. A token of a machine or of an installer names the
+# machine, others name none. `install_id`: of which installation it is; an installer's also has the attempt.
 tokens = sa.Table(
     "tokens",
     metadata,
@@ -118,8 +123,14 @@ tokens = sa.Table(
     sa.Column("expires_at", UtcDateTime),
     sa.Column("revoked_at", UtcDateTime),
     sa.Column("last_used_at", UtcDateTime),
-    sa.CheckConstraint("scope IN ('operator', 'read', 'machine')", name="scope"),
-    sa.CheckConstraint("(scope = 'machine') = (mac IS NOT NULL)", name="mac"),
+    sa.Column("install_id", sa.String(32)),
+    sa.Column("attempt", sa.Integer),
+    sa.CheckConstraint("scope IN ('operator', 'read', 'machine', 'install')", name="scope"),
+    sa.CheckConstraint("(scope IN ('machine', 'install')) = (mac IS NOT NULL)", name="mac"),
+    sa.CheckConstraint(
+        "(scope = 'install') = (attempt IS NOT NULL) AND (attempt IS NULL OR install_id IS NOT NULL)",
+        name="install",
+    ),
     sqlite_autoincrement=True,
 )
 
@@ -135,4 +146,25 @@ claims = sa.Table(
     sa.Column("claimed_at", UtcDateTime, nullable=False),
     sa.Column("initialized_at", UtcDateTime),
     sa.CheckConstraint("state IN ('claimed', 'initialized')", name="state"),
+)
+
+# A machine that asks to be adopted, until a person has decided, and for a while after that. `digest` is that
+# of the secret that becomes its token.
+enrolments = sa.Table(
+    "enrolments",
+    metadata,
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("code", sa.String(16), nullable=False),
+    sa.Column("mac", sa.String(17), nullable=False),
+    sa.Column("hostname", sa.String(253), nullable=False),
+    sa.Column("addresses", sa.Text, nullable=False),  # JSON
+    sa.Column("hardware", sa.Text, nullable=False),  # JSON
+    sa.Column("peer", sa.String(64)),
+    sa.Column("digest", sa.String(64), nullable=False, unique=True),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("expires_at", UtcDateTime, nullable=False),
+    sa.Column("decision", sa.String(16)),
+    sa.Column("decided_at", UtcDateTime),
+    sa.Column("decided_by", sa.Text),
+    sa.CheckConstraint("decision IN ('approved', 'refused')", name="decision"),
 )

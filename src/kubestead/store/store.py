@@ -4,11 +4,9 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
-from datetime import datetime, timezone
+from collections.abc import Collection, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,11 +16,14 @@ from kubestead.model.lifecycle import DEADLINES
 from kubestead.model.mac import normalise_mac
 
 from . import admin, claims, database, timeline, tokens
-from .bulk import Bulk, to_json
+from .bulk import to_json
+from .enrolments import Enrolments
 from .errors import RefusedError, StoreError, StoreUnavailableError
+from .installations import Installations
 from .migrate import migrate
 from .records import Claim, Datum, Event, MachineRecord, NewDatum, StateReport, TokenRecord
 from .schema import events, machine_data, machines
+from .transactions import moment_now
 from .transitions import Deadlines, acted, expired, reported
 from .use import UseLock
 
@@ -32,16 +33,13 @@ TOKENS_REMEMBERED = 20_000
 _NOT_JSON = (TypeError, ValueError, RecursionError)
 
 
-class Store:
+class Store(Installations, Enrolments):
     """Machines, events, data, tokens and claims in one database. May be used from many threads, and by
     several processes at once."""
 
     def __init__(self, url: str, deadlines: Deadlines = DEADLINES) -> None:
         """Open the database at `url` and bring it to this program's schema."""
-        self._engine = database.open_engine(url)
-        self._bulk = Bulk(self._engine.dialect.name)
-        self._deadlines = deadlines
-        self._writing = threading.Lock()  # our own writers queue here, fairly, not in SQLite's busy loop
+        super().__init__(url, deadlines)
         self._token_memory: dict[str, tuple[float, TokenRecord]] = {}
         self._token_uses: dict[int, datetime] = {}
         self._use: UseLock | None = None
@@ -118,7 +116,7 @@ class Store:
         registry_locked: bool = False,
     ) -> MachineRecord:
         """Do what an operator asks for (lifecycle.ACTIONS); where it is so already, nothing is written."""
-        now = _now()
+        now = moment_now()
         with self._written() as connection:
             before = self._bulk.load(connection, [mac]).get(mac)
             change = acted(
@@ -138,11 +136,13 @@ class Store:
             record, event = change
             self._bulk.save_machines(connection, [record])
             self._bulk.append_events(connection, [event])
+            if before is not None and record.desired_install_id != before.desired_install_id:
+                tokens.forget_installers(connection, mac)
         return record
 
     def expire(self, now: datetime | None = None) -> list[MachineRecord]:
         """Fail the machines whose deadline has passed; each once, whoever else looks at the same time."""
-        now = now or _now()
+        now = now or moment_now()
         late = sa.select(machines.c.mac).where(machines.c.deadline_at <= now)
         with self._reading() as connection:
             found = connection.execute(late.limit(1)).first()
@@ -151,7 +151,7 @@ class Store:
         with self._written() as connection:
             macs = connection.execute(late).scalars().all()
             before = self._bulk.load(connection, macs)
-            changes = [expired(record, now) for record in before.values()]
+            changes = [expired(record, now, self._deadlines) for record in before.values()]
             self._bulk.save_machines(connection, [record for record, _event in changes])
             self._bulk.append_events(connection, [event for _record, event in changes])
             self._save_token_uses(connection)
@@ -203,7 +203,7 @@ class Store:
         correlation_id: str | None = None,
     ) -> Event:
         """Append an event that changes no machine."""
-        values: dict[str, Any] = {"at": _now(), "kind": kind, "mac": mac, "message": message}
+        values: dict[str, Any] = {"at": moment_now(), "kind": kind, "mac": mac, "message": message}
         values |= {"actor": actor, "correlation_id": correlation_id}
         with self._written() as connection:
             made = connection.execute(events.insert().values(**values).returning(events.c.id)).scalar_one()
@@ -241,7 +241,7 @@ class Store:
         actor: str | None = None,
     ) -> tuple[TokenRecord, str]:
         """Make a token; its secret is given this once."""
-        now = _now()
+        now = moment_now()
         with self._written() as connection:
             token, secret = tokens.create(connection, name, scope, mac=mac, expires_at=expires_at, now=now)
             self._bulk.append_events(
@@ -261,7 +261,7 @@ class Store:
 
     def revoke_token(self, number: int, actor: str | None = None) -> TokenRecord:
         """Close a token for good: here at once, in other instances within TOKEN_MEMORY_SECONDS."""
-        now = _now()
+        now = moment_now()
         with self._written() as connection:
             token, was_open = tokens.revoke(connection, number, now)
             if was_open:
@@ -269,8 +269,11 @@ class Store:
                 self._bulk.append_events(
                     connection, [Event(0, now, "token", token.mac, message=message, actor=actor)]
                 )
-        self._token_memory.clear()
+        self._tokens_changed()
         return token
+
+    def _tokens_changed(self) -> None:
+        self._token_memory.clear()
 
     def find_token(self, secret: str) -> TokenRecord | None:
         """The token with this secret, also one that opens nothing any more: look at its `condition`."""
@@ -286,7 +289,9 @@ class Store:
                 self._token_memory.clear()
             self._token_memory[hashed] = (asked, token)
         if token.condition == "valid":
-            self._token_uses[token.id] = _now()  # goes to the database with the next look at the deadlines
+            self._token_uses[token.id] = (
+                moment_now()
+            )  # goes to the database with the next look at the deadlines
         return token
 
     def remembered_token(self, hashed: str) -> TokenRecord | None:
@@ -298,7 +303,7 @@ class Store:
 
     def take_claim(self, name: str, holder: str, *, actor: str | None = None) -> Claim:
         """Take a claim, or have it again; ClaimTakenError where it is another's."""
-        now = _now()
+        now = moment_now()
         with self._written() as connection:
             claim = claims.take(connection, name, holder, now)
             if claim.new:
@@ -312,7 +317,7 @@ class Store:
         self, name: str, holder: str, epoch: int, data: Any, *, actor: str | None = None
     ) -> Claim:
         """Say that what was claimed is done; `data` is what others need to know of it."""
-        now = _now()
+        now = moment_now()
         with self._written() as connection:
             claim, changed = claims.complete(connection, name, holder, epoch=epoch, data=data, now=now)
             if changed:
@@ -328,7 +333,7 @@ class Store:
 
     def force_claim(self, name: str, holder: str, actor: str | None = None) -> Claim:
         """Give a claim to `holder`, whoever has it, in a new epoch."""
-        now = _now()
+        now = moment_now()
         with self._written() as connection:
             claim = claims.force(connection, name, holder, now)
             self._bulk.append_events(
@@ -368,7 +373,7 @@ class Store:
     def _apply(
         self, connection: sa.Connection, operations: Sequence[StateReport | NewDatum]
     ) -> list[MachineRecord | Datum | Exception]:
-        now = _now()
+        now = moment_now()
         known = self._bulk.load(connection, {operation.mac for operation in operations})
         changed: dict[str, MachineRecord] = {}
         drafts: list[Event] = []
@@ -402,33 +407,6 @@ class Store:
         if uses:
             tokens.mark_used(connection, uses)
 
-    @contextmanager
-    def _written(self) -> Iterator[sa.Connection]:
-        if not self._writing.acquire(timeout=database.BUSY_TIMEOUT_SECONDS):
-            raise StoreUnavailableError("the state store did not answer: others are waiting to write")
-        try:
-            with (
-                _plain_errors(),
-                self._engine.connect().execution_options(kubestead_write=True) as connection,
-                connection.begin(),
-            ):
-                yield connection
-        finally:
-            self._writing.release()
-
-    @contextmanager
-    def _reading(self) -> Iterator[sa.Connection]:
-        with _plain_errors(), self._engine.connect() as connection, connection.begin():
-            yield connection
-
-
-@contextmanager
-def _plain_errors() -> Iterator[None]:
-    try:
-        yield
-    except (sa.exc.DatabaseError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
-        raise StoreUnavailableError(f"the state store did not answer: {database.reason(error)}") from error
-
 
 def _is_about_values(error: Exception) -> bool:
     return isinstance(error, ValueError) or isinstance(
@@ -445,7 +423,3 @@ def _as_mac(holder: str) -> str | None:
         return normalise_mac(holder)
     except ValueError:
         return None
-
-
-def _now() -> datetime:
-    return datetime.now(timezone.utc)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from .errors import UnknownTokenError
-from .records import SCOPES, TokenRecord
+from .records import INSTALL, SCOPES, TokenRecord
 from .schema import tokens
 
 _COLUMNS = sa.select(
@@ -25,6 +25,8 @@ _COLUMNS = sa.select(
     tokens.c.expires_at,
     tokens.c.revoked_at,
     tokens.c.last_used_at,
+    tokens.c.install_id,
+    tokens.c.attempt,
 )
 
 
@@ -42,17 +44,40 @@ def create(
     expires_at: datetime | None,
     now: datetime,
 ) -> tuple[TokenRecord, str]:
-    """Make a token of 256 bits; the secret is given this once."""
+    """Make a token of 256 bits for a person or a machine; the secret is given this once."""
     if scope not in SCOPES:
         raise ValueError(f'"{scope}" is no scope, expected one of {", ".join(SCOPES)}')
-    if (scope == "machine") != (mac is not None):
-        raise ValueError("a token of scope machine names its machine, and no other token does")
-    secret = f"ks{scope[0]}_{secrets.token_urlsafe(32)}"
-    row = {"name": name, "scope": scope, "mac": mac, "created_at": now, "expires_at": expires_at}
+    secret = new_secret(scope)
+    made = keep(connection, name, scope, digest(secret), mac=mac, expires_at=expires_at, now=now)
+    return made, secret
+
+
+def new_secret(scope: str) -> str:
+    """A secret of 256 bits, which no table has yet."""
+    return f"ks{scope[0]}_{secrets.token_urlsafe(32)}"
+
+
+def keep(
+    connection: sa.Connection,
+    name: str,
+    scope: str,
+    hashed: str,
+    *,
+    mac: str | None,
+    expires_at: datetime | None,
+    now: datetime,
+    install_id: str | None = None,
+    attempt: int | None = None,
+) -> TokenRecord:
+    """Let the secret with this hash be a token from now on."""
+    if (scope in ("machine", INSTALL)) != (mac is not None):
+        raise ValueError(f"a token of scope {scope} {'needs a' if mac is None else 'has no'} machine")
+    row: dict[str, Any] = {"name": name, "scope": scope, "mac": mac, "created_at": now}
+    row |= {"expires_at": expires_at, "install_id": install_id, "attempt": attempt}
     made = connection.execute(
-        tokens.insert().values(digest=digest(secret), **row).returning(tokens.c.id)
+        tokens.insert().values(digest=hashed, **row).returning(tokens.c.id)
     ).scalar_one()
-    return TokenRecord(made, name, scope, mac, now, expires_at, None, None), secret
+    return TokenRecord(made, name, scope, mac, now, expires_at, None, None, install_id, attempt)
 
 
 def listed(connection: sa.Connection) -> list[TokenRecord]:
@@ -77,6 +102,29 @@ def revoke(connection: sa.Connection, number: int, now: datetime) -> tuple[Token
         return _record(row), False
     connection.execute(tokens.update().where(tokens.c.id == number).values(revoked_at=now))
     return replace(_record(row), revoked_at=now), True
+
+
+def revoke_all(connection: sa.Connection, mac: str, scopes: Collection[str], now: datetime) -> None:
+    """Close all tokens of a machine that have one of these scopes."""
+    connection.execute(
+        tokens.update()
+        .where(tokens.c.mac == mac, tokens.c.scope.in_(scopes), tokens.c.revoked_at.is_(None))
+        .values(revoked_at=now)
+    )
+
+
+def forget_installers(connection: sa.Connection, mac: str) -> None:
+    """Take an earlier installation's tokens off the table; they are revoked, and their attempts long over."""
+    connection.execute(tokens.delete().where(tokens.c.mac == mac, tokens.c.scope == INSTALL))
+
+
+def count_of_attempt(connection: sa.Connection, mac: str, install_id: str, attempt: int) -> int:
+    """How many tokens an attempt has had."""
+    return connection.execute(
+        sa.select(sa.func.count())
+        .select_from(tokens)
+        .where(tokens.c.mac == mac, tokens.c.install_id == install_id, tokens.c.attempt == attempt)
+    ).scalar_one()
 
 
 def mark_used(connection: sa.Connection, uses: Mapping[int, datetime]) -> None:
