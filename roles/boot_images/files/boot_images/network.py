@@ -30,7 +30,11 @@ RESCUE_PACKAGES = (
     "iputils-ping", "kmod", "procps", "less", "nano", "grub-efi-amd64-bin",
 )  # fmt: skip
 _INITRAMFS = Path(__file__).resolve().parent.parent / "initramfs"
-_HOOKS = {"hook": "etc/initramfs-tools/hooks/kubestead", "kubestead": "etc/initramfs-tools/scripts/kubestead"}
+# Beside the hooks of Debian itself: busybox gives, as the last of them, only what is not there yet.
+_HOOKS = {
+    name: f"usr/share/initramfs-tools/{folder}/kubestead"
+    for name, folder in (("hook", "hooks"), ("kubestead", "scripts"))
+}
 _DEPLOY = "usr/lib/kubestead/deploy"
 _NETWORK = """\
 [Match]
