@@ -136,7 +136,7 @@ class StateApiClient:
         return self._get(f"/api/machines/{_mac(mac)}")
 
     def act(self, mac: str, action: str, **body: t.Any) -> t.Any:
-        """Approve, lock, unlock, retire or reinstall a machine and return it.
+        """Approve, install, reinstall, rescue, retire, lock or unlock a machine and return it.
 
         `version` refuses it when the machine has changed since; reinstall needs `hostname`. What is None is
         left out.

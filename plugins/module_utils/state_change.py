@@ -35,12 +35,9 @@ def after_action(view: View, action: str) -> t.Dict[str, t.Any]:
     wanted = lifecycle.ACTIONS[action]
     if wanted is None:
         return {**view, "locked": action == "lock"}
-    state = present_state(view)
-    if action == "approve" and _has_been_approved(state):
-        return dict(view)
-    if action == "reinstall" and state == wanted and _install_is_asked(view):
-        return dict(view)
-    if view.get("state") == wanted:
+    if action == "install":
+        _check_new(view)
+    if _is_so(view, action):
         return dict(view)
     check(view, wanted)
     return {**view, "state": wanted, "phase": None, "progress": None, "message": None, "error": None}
@@ -58,9 +55,35 @@ def shown(view: View) -> t.Dict[str, t.Any]:
     return {name: view[name] for name in _SHOWN if view.get(name) not in (None, {}, False)}
 
 
+def _is_so(view: View, action: str) -> bool:
+    """Whether what is asked for is so already, or under way."""
+    state = present_state(view)
+    if action == "approve" and _has_been_approved(state):
+        return True
+    if action == "install":
+        return state in lifecycle.INSTALL_STATES and _install_is_asked(view)
+    if action == "reinstall" and state == lifecycle.INSTALL_PENDING:
+        return _install_is_asked(view)
+    if action == "rescue" and (view.get("rescue") or {}).get("handed_out_at"):
+        return False
+    return view.get("state") == lifecycle.ACTIONS[action]
+
+
 def _has_been_approved(state: str) -> bool:
     """Whether a machine is past the point at which somebody approves it, and at work."""
     return state in lifecycle.STATES and not lifecycle.is_legal(state, lifecycle.APPROVED)
+
+
+def _check_new(view: View) -> None:
+    """Raise TransitionError for a machine that has a system."""
+    state = present_state(view)
+    if state == lifecycle.RESCUE:
+        state = (view.get("rescue") or {}).get("from_state") or state
+    has_system = state in (lifecycle.INSTALLED, lifecycle.PROVISIONING, lifecycle.READY)
+    if has_system or (view.get("install") or {}).get("completed_id"):
+        raise lifecycle.TransitionError(
+            f"the machine has a system already (it is {state}): ask for `reinstall`, which erases its disk"
+        )
 
 
 def _install_is_asked(view: View) -> bool:

@@ -23,6 +23,7 @@ from kubestead.api.bodies import Event, Mac, MachineView
 from kubestead.model.mac import is_mac
 from kubestead.store import Store, StoreError
 from tests.unit.api_sample import CP, REGISTRY, WORKER, Files, serving, until
+from tests.unit.test_api_access import FOR_STRANGERS
 
 STRANGER = "52:54:00:77:00:99"
 
@@ -72,7 +73,15 @@ def test_a_machine_is_seen_whole(api: TestClient) -> None:
         "updated_at": None,
         "deadline_at": None,
         "version": 0,
-        "install": {"desired_id": None, "completed_id": None, "attempts": 0},
+        "install": {
+            "desired_id": None,
+            "completed_id": None,
+            "attempts": 0,
+            "most_attempts": 3,
+            "overwrite": False,
+            "handed_out_at": None,
+        },
+        "rescue": {"from_state": None, "handed_out_at": None},
     }
     assert list(before) == list(MachineView.model_fields)
     report(api, CP, "provisioning", phase="prepare", progress=10, features={"kubernetes": "installing"})
@@ -305,11 +314,11 @@ def test_every_status_is_documented(files: Files) -> None:
         for method, operation in methods.items():
             statuses = {int(status) for status in operation["responses"]}
             assert 429 in statuses
-            if path == "/healthz":
+            if (method.upper(), path) in FOR_STRANGERS | {("GET", "/healthz")}:
                 assert "security" not in operation
                 continue
             assert operation["security"] == [{"token": []}]
-            assert operation["x-scopes"][0] == "operator"
+            assert operation["x-scopes"][0] == ("install" if path == "/api/exchange" else "operator")
             assert {401, 403} <= statuses
             assert operation["description"], f"{method} {path}"
             if "requestBody" in operation:

@@ -18,7 +18,7 @@ from starlette.types import Scope as AsgiScope
 from kubestead.model.mac import normalise_mac
 
 from . import auth, bodies
-from .auth import MACHINE, OPERATOR, READ, Caller, Doorkeeper
+from .auth import INSTALL, MACHINE, OPERATOR, READ, Caller, Doorkeeper
 
 PUBLIC = "public"
 
@@ -56,7 +56,9 @@ class GuardedRoute(APIRoute):
 
     async def _admit(self, scope: AsgiScope) -> None:
         keeper: Doorkeeper = scope["app"].state.doorkeeper
-        caller = await keeper.identify(authorization(scope))
+        caller = auth.installer(authorization(scope)) if INSTALL in self.allowed else None
+        if caller is None:
+            caller = await keeper.identify(authorization(scope))
         scope.setdefault("state", {})["caller"] = caller
         if caller.scope not in self.allowed:
             raise auth.forbidden(
@@ -101,7 +103,7 @@ class Section:
     ) -> Callable[[Handler], Handler]:
         """Declare a path.
 
-        allow: the scopes that may call it beside operators, or PUBLIC.
+        allow: the scopes that may call it beside operators, or PUBLIC; or INSTALL, then nobody else.
         gives: the model of its answer.
         also: further statuses with models of their own.
         refuses: the statuses of its own refusals; those that every path shares are added here.
@@ -156,6 +158,8 @@ def authorization(scope: AsgiScope) -> bytes:
 
 
 def _scopes(allow: Iterable[str]) -> list[str]:
+    if INSTALL in allow:
+        return [INSTALL]
     return [scope for scope in (OPERATOR, READ, MACHINE) if scope == OPERATOR or scope in tuple(allow)]
 
 

@@ -22,10 +22,11 @@ from kubestead.store.store import TOKEN_MEMORY_SECONDS
 
 log = logging.getLogger(__name__)
 
-Scope = Literal["operator", "read", "machine"]
+Scope = Literal["operator", "read", "machine", "install"]
 OPERATOR: Scope = "operator"  # may do everything
 READ: Scope = "read"  # may look
 MACHINE: Scope = "machine"  # may do what one machine needs, and only for that machine
+INSTALL: Scope = "install"  # may exchange itself, once: the store decides, nothing is remembered of it
 
 HOST = "host"  # the name of the token in the token file
 SHORTEST_TOKEN = 16
@@ -36,6 +37,7 @@ _ASK_AGAIN_SECONDS = 60.0  # to twice that: so that the store knows about when a
 _AT_ONCE = 50
 _REMEMBERED = 20_000
 _STORED_PREFIXES = ("kso_", "ksr_", "ksm_")
+_INSTALL_PREFIX = "ksi_"
 
 
 class TokenFileError(Exception):
@@ -83,6 +85,7 @@ class Caller:
     scope: Scope
     mac: str | None = None
     digest: bytes | None = None  # of a token of the store
+    install_id: str | None = None  # the installation from which a machine has its token
 
     def may_act_for(self, mac: str) -> bool:
         """Tell whether the token's binding, if it has one, allows to act for the machine `mac`."""
@@ -155,14 +158,16 @@ class Doorkeeper:
         scheme, _, presented = header.decode("latin-1").partition(" ")
         secret = presented.strip()
         if not secret:
-            raise _unauthorised("this needs an API token: send the header `Authorization: Bearer TOKEN`")
+            raise unauthorised("this needs an API token: send the header `Authorization: Bearer TOKEN`")
         if scheme.lower() != "bearer":
-            raise _unauthorised("send the token as `Authorization: Bearer TOKEN`", "invalid_request")
+            raise unauthorised("send the token as `Authorization: Bearer TOKEN`", "invalid_request")
         if self._host.matches(secret):
             return OF_HOST
+        if secret.startswith(_INSTALL_PREFIX):
+            raise forbidden("the token of an installation opens nothing but /api/exchange")
         record = await self._look_up(secret) if secret.startswith(_STORED_PREFIXES) else None
         if record is None:
-            raise _unauthorised(
+            raise unauthorised(
                 "the token is not this API's: compare it with the one on the API's host, or have one made by "
                 "`kubestead token create`",
                 "invalid_token",
@@ -170,7 +175,7 @@ class Doorkeeper:
         if record.condition != "valid":
             when = record.revoked_at if record.condition == "revoked" else record.expires_at
             since = f" since {when:%Y-%m-%d %H:%M} UTC" if when else ""
-            raise _unauthorised(
+            raise unauthorised(
                 f'the token "{record.name}" is {record.condition}{since}: '
                 "have a new one made by `kubestead token create`",
                 "invalid_token",
@@ -278,19 +283,31 @@ class Doorkeeper:
         return {each.id: each for each in self._store.tokens()}
 
 
+def secret_of(header: bytes) -> str:
+    """The secret in an Authorization header, empty where there is none."""
+    scheme, _, secret = header.decode("latin-1").partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else ""
+
+
+def installer(header: bytes) -> Caller | None:
+    """Whoever sends what looks like the token of an installation; whether it is one, the store says."""
+    return Caller("installer", INSTALL) if secret_of(header).startswith(_INSTALL_PREFIX) else None
+
+
 def forbidden(detail: str) -> HTTPException:
     """The refusal of a caller who is known and may not do this."""
     return HTTPException(403, detail, headers={"WWW-Authenticate": 'Bearer error="insufficient_scope"'})
 
 
-def _unauthorised(detail: str, kind: str = "") -> HTTPException:
+def unauthorised(detail: str, kind: str = "") -> HTTPException:
+    """The refusal of a caller who is not known."""
     challenge = f'Bearer error="{kind}"' if kind else "Bearer"
     return HTTPException(401, detail, headers={"WWW-Authenticate": challenge})
 
 
 def _caller(record: TokenRecord, digest: bytes) -> Caller:
     scope: Scope = MACHINE if record.scope == MACHINE else OPERATOR if record.scope == OPERATOR else READ
-    return Caller(record.name, scope, record.mac, digest)
+    return Caller(record.name, scope, record.mac, digest, record.install_id)
 
 
 def _digest(text: str) -> bytes:

@@ -189,7 +189,17 @@ class Install(BaseModel):
 
     desired_id: str | None
     completed_id: str | None
-    attempts: int
+    attempts: Annotated[int, Field(description="so many boots were given the installer")]
+    most_attempts: int
+    overwrite: Annotated[bool, Field(description="the installer may write a disk that is not empty")]
+    handed_out_at: Annotated[Moment | None, Field(description="when the last attempt was")]
+
+
+class Rescue(BaseModel):
+    """A machine in the state `rescue` boots the rescue system once, then is as it was before."""
+
+    from_state: str | None
+    handed_out_at: Moment | None
 
 
 class MachineView(BaseModel):
@@ -217,6 +227,7 @@ class MachineView(BaseModel):
     deadline_at: Annotated[Moment | None, Field(description="when it counts as failed without a report")]
     version: Annotated[int, Field(description="grows with every change; 0: nothing was reported yet")]
     install: Install
+    rescue: Rescue
 
 
 class Event(BaseModel):

@@ -63,6 +63,7 @@ class Reports:
                 address=peer if caller.scope == MACHINE else None,
                 initial=initial_state(machine),
                 registry_locked=machine is not None and machine.locked,
+                install_id=caller.install_id,
             )
         )
         self._stream.wake()

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from kubestead.model.boot_decision import MOST_ATTEMPTS
 from kubestead.model.machine import Machine
 from kubestead.store import Claim, Event, MachineRecord, TokenRecord
 
@@ -43,6 +44,13 @@ def machine_view(mac: str, machine: Machine | None, record: MachineRecord | None
             "desired_id": record.desired_install_id if record else None,
             "completed_id": record.completed_install_id if record else None,
             "attempts": record.install_attempts if record else 0,
+            "most_attempts": MOST_ATTEMPTS,
+            "overwrite": record.overwrite if record else False,
+            "handed_out_at": _time(record.handed_out_at) if record else None,
+        },
+        "rescue": {
+            "from_state": record.rescue_from if record else None,
+            "handed_out_at": _time(record.rescued_at) if record else None,
         },
     }
 

@@ -3,13 +3,28 @@
 
 from kubestead.api.access import GuardedRoute, Section
 
-from . import backup, claims, data, events, health, machines, metrics, registry, states, tokens
+from . import (
+    backup,
+    claims,
+    data,
+    enrolments,
+    events,
+    exchange,
+    health,
+    machines,
+    metrics,
+    registry,
+    states,
+    tokens,
+)
 
 SECTIONS: tuple[Section, ...] = (
     health.section,
     states.section,
     data.section,
     machines.section,
+    exchange.section,
+    enrolments.section,
     events.section,
     registry.section,
     tokens.section,

@@ -13,6 +13,7 @@ from kubestead.api.bodies import ActionBody, MachineConflict, MachineView, Reins
 from kubestead.api.errors import problem
 from kubestead.api.live_registry import initial_state
 from kubestead.api.views import machine_view, machine_views
+from kubestead.model.machine import Machine
 from kubestead.store import ConflictError, IllegalTransitionError
 
 from .common import (
@@ -76,21 +77,43 @@ def retire_machine(request: Request, mac: MacInPath, body: ActionBody) -> Json:
     return _act(request, mac, "retire", body)
 
 
+@section.route("POST", "/api/machines/{mac}/install", **_ACTION)
+def install_machine(request: Request, mac: MacInPath, body: ActionBody) -> Json:
+    """Have a new machine installed when it boots next.
+
+    One that has a system is refused, and so is, by the installer, a disk that is not empty: see `reinstall`.
+    """
+    _registered(request, mac)
+    return _act(request, mac, "install", body)
+
+
+@section.route("POST", "/api/machines/{mac}/rescue", **_ACTION)
+def rescue_machine(request: Request, mac: MacInPath, body: ActionBody) -> Json:
+    """Have a machine boot the rescue system once when it boots next, in memory: its disk is not touched."""
+    _registered(request, mac)
+    return _act(request, mac, "rescue", body)
+
+
 @section.route("POST", "/api/machines/{mac}/reinstall", **_ACTION)
 def reinstall_machine(request: Request, mac: MacInPath, body: ReinstallBody) -> Json:
     """Have a machine installed anew when it boots next, which erases its disk.
 
     The host name has to be the one that the registry gives the machine: nobody erases the wrong one by a MAC.
     """
-    machine = registry_of(request).machine(mac)
-    if machine is None:
-        path = registry_of(request).path
-        raise HTTPException(404, f"the machine {mac} is not in the registry {path}: add it there first")
+    machine = _registered(request, mac)
     if machine.hostname != body.hostname:
         view = machine_view(mac, machine, store_of(request).machine(mac))
         detail = f'the machine {mac} is {machine.hostname}, not "{body.hostname}": nothing was done'
         return problem(409, detail, machine=view)
     return _act(request, mac, "reinstall", body)
+
+
+def _registered(request: Request, mac: str) -> Machine:
+    machine = registry_of(request).machine(mac)
+    if machine is None:
+        path = registry_of(request).path
+        raise HTTPException(404, f"the machine {mac} is not in the registry {path}: add it there first")
+    return machine
 
 
 def _act(request: Request, mac: str, action: str, body: ActionBody) -> Json:

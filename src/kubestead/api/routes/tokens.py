@@ -12,6 +12,7 @@ from kubestead.api.access import Section, caller_of
 from kubestead.api.auth import MACHINE, READ, Doorkeeper
 from kubestead.api.bodies import Identity, TokenBody, TokenMade, TokenView
 from kubestead.api.views import token_view
+from kubestead.store.records import INSTALL
 
 from .common import Json, store_of, stream_of
 
@@ -29,8 +30,8 @@ async def whoami(request: Request) -> Json:
 
 @section.route("GET", "/api/tokens", allow=(), gives=list[TokenView], refuses=[503])
 def get_tokens(request: Request) -> Json:
-    """Give all tokens, also those that open nothing any more."""
-    return Json([token_view(record) for record in store_of(request).tokens()])
+    """Give all tokens of people and machines, also those that open nothing any more."""
+    return Json([token_view(record) for record in store_of(request).tokens() if record.scope != INSTALL])
 
 
 @section.route("POST", "/api/tokens", allow=(), gives=TokenMade, status=201, refuses=[503])
