@@ -25,6 +25,8 @@ from .sources import Archive, archive
 from .system import Workshop
 
 _CODE = Path(__file__).resolve().parent.parent
+# What an image of an operating system is made by; all else is about what boots from the network.
+_OF_IMAGES = [f"boot_images/{name}.py" for name in ("image", "grub", "system", "sources", "outputs")]
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Job:
 def jobs(settings: Settings, sources: Archive) -> list[Job]:
     """All that the settings ask for."""
     code = {str(path.relative_to(_CODE)): path.read_text(encoding="utf-8") for path in _sources()}
-    common = {"code": code, "architecture": settings.architecture, "kernel": settings.kernel}
+    common = {"architecture": settings.architecture, "kernel": settings.kernel}
     arch = settings.architecture
 
     def net(shop: Workshop, parts: list[Path]) -> dict[str, Any]:
@@ -57,12 +59,12 @@ def jobs(settings: Settings, sources: Archive) -> list[Job]:
     def system(name: str) -> Callable[[Workshop, list[Path]], dict[str, Any]]:
         return lambda shop, parts: image.build(name, shop, *parts)
 
-    made_of = {"base": settings.base, "packages": settings.rescue_packages}
+    made_of: dict[str, Any] = {"base": settings.base, "packages": settings.rescue_packages, "code": code}
     key = _key({**common, **made_of, "archive": sources.lines(settings.base)})
     names = (f"deploy/{arch}", f"rescue/{arch}")
     found = [Job(f"network-{arch}", [Output(settings.destination, name) for name in names], key, net)]
     for name in settings.systems:
-        made_of = {"os": name, "packages": settings.packages}
+        made_of = {"os": name, "packages": settings.packages, "code": [code[each] for each in _OF_IMAGES]}
         key = _key({**common, **made_of, "archive": sources.lines(name)})
         outputs = [Output(settings.destination, f"images/{name}-{arch}")]
         found.append(Job(f"{name}-{arch}", outputs, key, system(name)))
