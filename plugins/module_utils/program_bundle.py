@@ -87,6 +87,27 @@ def write_archive(path: Path, source: Path, cache: Path, target: Target, with_wh
             archive.add(requirements.name, "requirements.txt")
 
 
+def write_folder(folder: Path, source: Path, cache: Path, target: Target, with_wheels: bool) -> bool:
+    """Put the program's wheel, its requirements and, if asked, their wheels into `folder`; was it changed?
+
+    Nothing else stays there.
+    """
+    _pip, others = split_pip((source / REQUIREMENTS).read_text(encoding="utf-8"))
+    with _locked(cache / "wheels") as wheels:
+        files = _program_wheel(wheels, source)
+        files += _downloaded(wheels, others, target) if with_wheels else []
+        wanted = {file.name: file.read_bytes() for file in files}
+    wanted["requirements.txt"] = others.encode()
+    folder.mkdir(parents=True, exist_ok=True)
+    there = {file.name: file.read_bytes() for file in folder.iterdir()}
+    for name in there.keys() - wanted.keys():
+        (folder / name).unlink()
+    for name, content in wanted.items():
+        if there.get(name) != content:
+            (folder / name).write_bytes(content)
+    return there != wanted
+
+
 def fill_cache(source: Path, cache: Path, target: Target) -> None:
     """Build and fetch all that `write_archive` needs for `target`."""
     with _locked(cache / "wheels") as wheels:
@@ -215,9 +236,19 @@ def main(arguments: t.Optional[t.Sequence[str]] = None) -> int:
     parser.add_argument(
         "--source", type=Path, default=Path(__file__).resolve().parents[2], help="the checkout (%(default)s)"
     )
+    parser.add_argument(
+        "--into", type=Path, metavar="FOLDER", help="put the program there, for a container's image"
+    )
+    parser.add_argument("--with-wheels", action="store_true", help="with --into: what it needs, too")
     options = parser.parse_args(arguments)
+    target = Target(options.python, options.machine)
     try:
-        fill_cache(options.source, options.cache, Target(options.python, options.machine))
+        if options.into is None:
+            fill_cache(options.source, options.cache, target)
+        else:
+            new = write_folder(options.into, options.source, options.cache, target, options.with_wheels)
+            known = program_id(options.source)[:12]
+            sys.stdout.write(f"{known} {'written' if new else 'was there'}\n")
     except BundleError as error:
         sys.stderr.write(f"{error}\n")
         return 3
