@@ -19,7 +19,6 @@ from .plan import Form, InstallPlan
 
 SUITES = {"debian-12": "bookworm", "debian-13": "trixie"}
 PRESEED = "preseed.cfg"
-_FIRMWARE = {"efi": "uefi", "pcbios": "bios"}
 _RUN = "/tmp/kubestead"
 _INSTALLER = Distribution(
     kernel="linux",

@@ -59,12 +59,9 @@ def accepts(*command: str, **environment: str) -> None:
 
 
 @variants
-@pytest.mark.parametrize("platform", ["pcbios", "efi"])
 @pytest.mark.parametrize("system", ["debian-12", "debian-13"])
-def test_debconf_takes_the_preseed(
-    system: str, platform: str, others: dict[str, Any], tmp_path: Path
-) -> None:
-    text = answer(plan(system, platform=platform, settings=settings(**others)), "preseed.cfg")
+def test_debconf_takes_the_preseed(system: str, others: dict[str, Any], tmp_path: Path) -> None:
+    text = answer(plan(system, settings=settings(**others)), "preseed.cfg")
     file = tmp_path / "preseed.cfg"
     file.write_text(text)
     # With a database of its own: that of this computer is locked while somebody installs packages.
@@ -310,6 +307,17 @@ def computer(request: pytest.FixtureRequest, tmp_path: Path, server: BootServer)
     return Computer(tmp_path, server, request.param)
 
 
+@pytest.mark.parametrize(("folder", "method"), [("firmware/efi", "efi"), ("firmware/acpi", "biosgrub")])
+def test_partitions_are_those_that_the_firmware_needs(computer: Computer, folder: str, method: str) -> None:
+    computer.disk("sdx")
+    (computer.folder / "sys" / folder).mkdir(parents=True)
+    computer.run("disk", disk=None)
+    recipe = computer.heard("debconf")[0]
+    assert recipe.startswith("partman-auto/expert_recipe kubestead :: ")
+    assert re.findall(r"method{ (\w+) }", recipe) == [method, "format"]
+    assert "$iflabel{ gpt } $reusemethod{ }" in recipe
+
+
 def test_the_only_disk_is_taken_when_the_server_agrees(computer: Computer, server: BootServer) -> None:
     disk = computer.disk("sdx")
     computer.disk("loop0")
@@ -318,7 +326,7 @@ def test_the_only_disk_is_taken_when_the_server_agrees(computer: Computer, serve
     assert server.said == [("installing", "disk")]
     name = f"{disk.parent}/disk/by-id/ata-sdx"
     assert server.reports[0]["message"] == f"writing to {name} (sdx), 0.0 GB"
-    assert computer.heard("debconf") == [f"partman-auto/disk {disk}", f"grub-installer/bootdev {disk}"]
+    assert computer.heard("debconf")[1:] == [f"partman-auto/disk {disk}", f"grub-installer/bootdev {disk}"]
     assert computer.heard("power") == []
     assert disk.stat().st_size == 64 << 20
 
@@ -328,7 +336,7 @@ def test_a_named_disk_is_taken_among_others(computer: Computer, server: BootServ
     disk = computer.disk("sdx")
     named = f"{disk.parent}/disk/by-id/ata-sdx"
     computer.run("disk", disk=named)
-    assert computer.heard("debconf")[0] == f"partman-auto/disk {disk}"
+    assert computer.heard("debconf")[1] == f"partman-auto/disk {disk}"
 
 
 def test_which_disk_is_a_question_for_a_person(computer: Computer, server: BootServer) -> None:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,20 +82,6 @@ def test_debian_is_not_asked_what_dhcp_does_not_tell() -> None:
     named = plan("debian-13", hostname="node-1.home.arpa", settings=settings(dns=("10.0.0.1", "10.0.0.2")))
     kernel = boot_script(named, "ipxe")
     assert "netcfg/get_nameservers=10.0.0.1 hostname=node-1 domain=home.arpa" in kernel
-
-
-@pytest.mark.parametrize(
-    ("platform", "firmware", "partition"),
-    [("efi", None, "efi"), ("pcbios", "uefi", "biosgrub"), (None, "uefi", "efi"), (None, None, "biosgrub")],
-)
-def test_debian_partitions_for_the_firmware_that_the_machine_has(
-    platform: str | None, firmware: str | None, partition: str
-) -> None:
-    one = plan("debian-13", platform=platform)
-    one = replace(one, machine=replace(one.machine, firmware=firmware))
-    recipe = re.search(r"expert_recipe string (.*)", answer(one, "preseed.cfg"))
-    assert recipe
-    assert re.findall(r"method{ (\w+) }", recipe[1]) == [partition, "format"]
 
 
 def test_debian_takes_updates_from_the_mirrors_that_there_are() -> None:
