@@ -92,10 +92,10 @@ def write_folder(folder: Path, source: Path, cache: Path, target: Target, with_w
 
     Nothing else stays there.
     """
-    _pip, others = split_pip((source / REQUIREMENTS).read_text(encoding="utf-8"))
+    pip, others = split_pip((source / REQUIREMENTS).read_text(encoding="utf-8"))
     with _locked(cache / "wheels") as wheels:
         files = _program_wheel(wheels, source)
-        files += _downloaded(wheels, others, target) if with_wheels else []
+        files += _downloaded(wheels, pip + others, target) if with_wheels else []
         wanted = {file.name: file.read_bytes() for file in files}
     wanted["requirements.txt"] = others.encode()
     folder.mkdir(parents=True, exist_ok=True)
