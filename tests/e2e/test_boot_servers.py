@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -60,7 +61,7 @@ def boots(homelab: Homelab, spec: MachineSpec, kind: str) -> None:
     path = f"/boot/{spec.mac.replace(':', '-')}.ipxe"
 
     def said() -> str:
-        return machine.serial_log.read_text(errors="replace")
+        return re.sub(r"\x1b\[[0-9;?=]*[A-Za-z]", "", machine.serial_log.read_text(errors="replace"))[-3000:]
 
     try:
         assert wait_until(lambda: homelab.answered_since(cursor, path), BOOT_SECONDS), said()
