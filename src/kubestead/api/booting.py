@@ -47,6 +47,7 @@ RESCUE_ANSWER = "rescue.env"
 LONGEST_DETAIL = 128
 LONGEST_MESSAGE = 4096
 _WORD = re.compile(r"[a-z0-9_]{1,16}")
+_NUMBER = re.compile(r"[0-9]{1,9}")
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _PRINTED = ("manufacturer", "product", "serial")
 # What firmware of each kind calls itself: iPXE for a BIOS is i386, whatever the processor can do.
@@ -99,7 +100,7 @@ def report_of(fields: Mapping[str, str], address: str | None, correlation_id: st
     return InstallReport(
         state=state,
         phase=_text(fields.get("phase"), 128),
-        progress=min(100, int(progress)) if progress.isascii() and progress[:4].isdigit() else None,
+        progress=min(100, int(progress)) if _NUMBER.fullmatch(progress) else None,
         message=_text(fields.get("message"), LONGEST_MESSAGE),
         correlation_id=correlation_id,
         address=address,
