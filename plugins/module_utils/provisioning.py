@@ -140,7 +140,8 @@ def _place(
 def _goes_on(state: t.Optional[str], installation: t.Mapping[str, t.Any]) -> bool:
     """Whether an installation that was asked for is yet to begin, or has attempts left."""
     if state == lifecycle.FAILED:
-        return int(installation.get("attempts") or 0) < MOST_ATTEMPTS
+        most = installation.get("most_attempts") or MOST_ATTEMPTS
+        return int(installation.get("attempts") or 0) < int(most)
     return state == lifecycle.INSTALL_PENDING
 
 
