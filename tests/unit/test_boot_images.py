@@ -76,7 +76,8 @@ def test_a_mirror_that_was_given_is_taken(part: Any, tmp_path: Path) -> None:
 
 SETTINGS = {
     "systems": ["debian-13"], "base": "debian-13", "kernel": "generic", "packages": [],
-    "rescue_packages": ["parted"], "components": ["main"], "mirror": "http://m.example/debian", "security_mirror": "", "max_age_days": 30,
+    "rescue_packages": ["parted"], "components": ["main"],
+    "mirror": "http://m.example/debian", "security_mirror": "", "max_age_days": 30,
     "keep_archives": True,
 }  # fmt: skip
 
