@@ -82,6 +82,11 @@ class ActionModule(ActionBase):
     def _ipmi(self, bmc: t.Mapping[str, t.Any]) -> t.List[str]:
         login = controllers.credentials(bmc, self._variable)
         host, port = controllers.port_of(bmc, controllers.IPMI_PORT)
+        longest = controllers.IPMI_PASSWORD
+        if len(login.password.encode()) > longest:
+            raise controllers.BmcError(
+                f"IPMI takes passwords of at most {longest} characters, and that of {host} is longer"
+            )
         common = {"name": host, "port": port, "user": login.username, "password": login.password}
         did = []
         if self._options["network"]:

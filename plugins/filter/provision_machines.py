@@ -10,8 +10,8 @@ short_description: The machines of the inventory, as the modules of provisioning
 version_added: 0.2.0
 author: Kubestead contributors (@kubestead)
 description:
-  - Makes of the variables of hosts what these modules need to know, a dictionary for each. A host without
-    C(machine_mac) is left out.
+  - Makes of the variables of hosts what these modules need to know, a dictionary for each. For V(plan) a host
+    without C(machine_mac) is left out.
 positional: _input
 options:
   _input:
@@ -61,7 +61,7 @@ def _plan(host: Variables) -> dict[str, t.Any]:
 def _ssh(host: Variables) -> dict[str, t.Any]:
     names = (host.get("ansible_host"), host["inventory_hostname"], host.get("machine_ip"))
     return {
-        "machine": host["machine_mac"],
+        "machine": host.get("machine_mac"),
         "names": list(dict.fromkeys(str(name) for name in names if name)),
         "port": int(host.get("ansible_port") or 22),
     }
@@ -72,7 +72,7 @@ def provision_machines(hosts: t.Any, what: str = "plan") -> list[dict[str, t.Any
     make = {"plan": _plan, "ssh": _ssh}.get(what)
     if make is None or isinstance(hosts, (str, t.Mapping)):
         raise AnsibleFilterError("provision_machines wants the variables of hosts in a list, and plan or ssh")
-    return [make(host) for host in hosts if host.get("machine_mac")]
+    return [make(host) for host in hosts if what == "ssh" or host.get("machine_mac")]
 
 
 class FilterModule:

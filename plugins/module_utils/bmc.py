@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 REDFISH, IPMI, WOL = "redfish", "ipmi", "wol"
 IPMI_PORT, WOL_PORT = 623, 9
+IPMI_PASSWORD = 20
 EVERYBODY = "255.255.255.255"
 
 

@@ -10,8 +10,13 @@ import hashlib
 import hmac
 import re
 import struct
+import subprocess
 import typing as t
 
+from .state_api_client import StateApiClient, StateApiRefusedError
+
+DATUM = "ssh_host_keys"
+_NOT_FOUND = 404
 _TYPE = re.compile(r"(?:ssh|ecdsa|sk-ssh|sk-ecdsa)-[A-Za-z0-9@.-]+")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:_-]*(?:%[A-Za-z0-9._-]+)?")
 
@@ -69,6 +74,27 @@ def with_keys(text: str, names: t.Sequence[str], keys: t.Sequence[Key]) -> str:
         lines = [line for line in kept if line is not None]
         lines += [f"{name} {key.type} {key.data}" for key in keys]
     return "".join(f"{line}\n" for line in lines)
+
+
+def reported_keys(client: StateApiClient, mac: str) -> t.List[Key]:
+    """The host keys that a machine has told the State API, with its own token; none when it has not."""
+    try:
+        value = client.data(mac, DATUM)["value"]
+    except StateApiRefusedError as error:
+        if error.status != _NOT_FOUND:
+            raise
+        return []
+    lines = value.get("keys") if isinstance(value, dict) else value
+    return [parse_key(str(line)) for line in (lines if isinstance(lines, list) else [lines])]
+
+
+def scan(host: str, port: int, seconds: int) -> t.List[Key]:
+    """The keys that a host shows to anybody who asks; none when it does not answer."""
+    entry_name(host, port)  # no option, no list of hosts
+    words = ["ssh-keyscan", "-T", str(seconds), "-p", str(port), host]
+    done = subprocess.run(words, check=False, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    lines = [_Line(line) for line in done.stdout.decode(errors="replace").splitlines()]
+    return sorted({line.key for line in lines if line.key})
 
 
 class _Line:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: ssh_known_hosts
-short_description: Have ssh know machines by the host keys that they have reported
+short_description: Have ssh know hosts, by the keys that they have reported or that a person has accepted
 version_added: 0.2.0
 author: Kubestead contributors (@kubestead)
 description:
   - A machine that was installed reports its host keys to the State API at its first boot, with its own token.
     This takes them into a C(known_hosts), in the place of others that it has for the same names, for all
     machines at once.
-  - Of a machine that has reported none the file stays as it is.
+  - Of a host that has reported none the file stays as it is, unless it is not in it and O(scan) is set.
 extends_documentation_fragment:
   - kubestead.homelab.attributes
   - kubestead.homelab.attributes.changes
@@ -22,15 +22,14 @@ extends_documentation_fragment:
   - kubestead.homelab.state_api.module
 options:
   hosts:
-    description: The machines.
+    description: The hosts.
     type: list
     elements: dict
     required: true
     suboptions:
       machine:
-        description: MAC address in any notation.
+        description: MAC address in any notation, of a machine that the State API knows.
         type: str
-        required: true
       names:
         description: The names and addresses that ssh is given.
         type: list
@@ -44,6 +43,16 @@ options:
     description: The file. It is made where there is none.
     type: path
     default: ~/.ssh/known_hosts
+  scan:
+    description: Whether hosts of which nothing is known are asked for their keys.
+    type: bool
+    default: false
+  accept:
+    description:
+      - Fingerprints that a person has compared. A host that shows these keys and no others is known then.
+    type: list
+    elements: str
+    default: []
 """
 
 EXAMPLES = r"""
@@ -66,47 +75,56 @@ known:
   returned: success
   type: dict
   sample: {"52:54:00:77:00:23": ["SHA256:4X0b…"]}
-missing:
-  description: The MAC addresses of the machines that have reported none.
+unknown:
+  description: The fingerprints that unknown hosts show and that were not accepted, by name.
   returned: success
-  type: list
-  elements: str
-  sample: []
+  type: dict
+  sample: {"pxe": ["SHA256:9zQ2…"]}
 """
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubestead.homelab.plugins.module_utils.atomic import write_atomically
 from ansible_collections.kubestead.homelab.plugins.module_utils.known_hosts import (
     Key,
     entry_name,
-    parse_key,
+    keys_of,
+    reported_keys,
+    scan,
     with_keys,
 )
 from ansible_collections.kubestead.homelab.plugins.module_utils.mac import normalise_mac
-from ansible_collections.kubestead.homelab.plugins.module_utils.state_api_client import (
-    StateApiClient,
-    StateApiRefusedError,
-)
 from ansible_collections.kubestead.homelab.plugins.module_utils.state_api_module import connected, with_api
 
-DATUM = "ssh_host_keys"
-NOT_FOUND = 404
+SECONDS = 5
 
 
-def reported(client: StateApiClient, mac: str) -> list[Key]:
-    """The host keys that a machine has reported; none when it has not."""
-    try:
-        value = client.data(mac, DATUM)["value"]
-    except StateApiRefusedError as error:
-        if error.status != NOT_FOUND:
-            raise
-        return []
-    lines = value.get("keys") if isinstance(value, dict) else value
-    return [parse_key(str(line)) for line in (lines if isinstance(lines, list) else [lines])]
+class Host(NamedTuple):
+    """A host, by the names that it has in the file."""
+
+    mac: str
+    address: str
+    port: int
+    names: list[str]
+
+    @classmethod
+    def of(cls, options: dict[str, Any]) -> Host:
+        """Read what the task says of it."""
+        port, names = options["port"], list(dict.fromkeys(options["names"]))
+        mac = normalise_mac(options["machine"]) if options["machine"] else ""
+        return cls(mac, names[0], port, [entry_name(name, port) for name in names])
+
+
+def reported(module: AnsibleModule, hosts: list[Host]) -> dict[str, list[Key]]:
+    """What machines have told the State API, by MAC, where there is one to ask."""
+    macs = [host.mac for host in hosts if host.mac]
+    if not macs or not module.params["api_url"]:
+        return {}
+    with connected(module) as client:
+        return {mac: reported_keys(client, mac) for mac in macs}
 
 
 def main() -> None:
@@ -118,27 +136,34 @@ def main() -> None:
                 "elements": "dict",
                 "required": True,
                 "options": {
-                    "machine": {"type": "str", "required": True},
+                    "machine": {"type": "str"},
                     "names": {"type": "list", "elements": "str", "required": True},
                     "port": {"type": "int", "default": 22},
                 },
             },
             path={"type": "path", "default": "~/.ssh/known_hosts"},
+            scan={"type": "bool", "default": False},
+            accept={"type": "list", "elements": "str", "default": []},
         ),
         supports_check_mode=True,
     )
     path = Path(os.path.realpath(module.params["path"]))
-    known: dict[str, list[Key]] = {}
+    unknown: dict[str, list[str]] = {}
     try:
+        hosts = [Host.of(options) for options in module.params["hosts"]]
         before = path.read_text(encoding="utf-8", errors="surrogateescape") if path.exists() else ""
         after = before
-        with connected(module) as client:
-            for host in module.params["hosts"]:
-                mac = normalise_mac(host["machine"])
-                names = [entry_name(name, host["port"]) for name in dict.fromkeys(host["names"])]
-                known[mac] = reported(client, mac)
-                if known[mac]:
-                    after = with_keys(after, names, known[mac])
+        known = reported(module, hosts)
+        for host in hosts:
+            keys = known.get(host.mac, [])
+            if not keys and module.params["scan"] and not any(keys_of(before, name) for name in host.names):
+                keys = scan(host.address, host.port, SECONDS)
+                shown = [key.fingerprint for key in keys]
+                if not set(shown) <= set(module.params["accept"]):
+                    unknown[host.address] = shown
+                    continue
+            if keys:
+                after = with_keys(after, host.names, keys)
         if after != before and not module.check_mode:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             mode = None if path.exists() else 0o600
@@ -149,7 +174,7 @@ def main() -> None:
         "changed": after != before,
         "path": str(path),
         "known": {mac: [key.fingerprint for key in keys] for mac, keys in known.items() if keys},
-        "missing": [mac for mac, keys in known.items() if not keys],
+        "unknown": unknown,
     }
     if module._diff and after != before:
         result["diff"] = {

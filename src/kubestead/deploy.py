@@ -20,6 +20,7 @@ from typing import IO, Any
 
 import yaml
 
+from kubestead import ssh_access
 from kubestead.exit_codes import ExitCode
 from kubestead.model import environment_settings
 from kubestead.model.registry import Registry, RegistryError
@@ -32,6 +33,7 @@ _READS_ENVIRONMENT = re.compile(r"""lookup\(\s*['"](?:ansible\.builtin\.)?env['"
 PHASES = {
     "state-api": "state_api",
     "provision": "provision",
+    "ssh-access": "ssh_access",
     "prepare": "prepare",
     "control-plane": "control_plane",
     "join": "join",
@@ -219,6 +221,8 @@ def _parser() -> argparse.ArgumentParser:
 def main(words: Sequence[str] | None = None) -> ExitCode:
     """The command line of `./deploy.sh`, but for its `lab` and `bundle`."""
     words = list(sys.argv[1:] if words is None else words)
+    if words[:1] == ["ssh"]:
+        return ssh_access.main(words[1:])
     split = words.index("--") if "--" in words else len(words)
     options, more = _parser().parse_args(words[:split]), words[split + 1 :]
     try:
