@@ -459,7 +459,7 @@ class InstallationsSuite:
             clock.goes_on(hours=2)
             store.expire(clock.now)
         record, _own = store.exchange(secret, MAC, "cp-1")
-        assert (record.state, record.phase) == ("installed", "first-boot")
+        assert (record.state, record.phase) == ("installed", "done")
         assert record.completed_install_id == record.desired_install_id
         assert boot(store).action == LOCAL
 

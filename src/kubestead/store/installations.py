@@ -187,7 +187,7 @@ class Installations(Transactions):
                 )
             ]
             if before.is_to_be_installed:
-                report = InstallReport("installed", "first-boot", None, "its system has started")
+                report = InstallReport("installed", "done", None, "its system has started")
                 record, event = _install_reported(before, report, now, self._deadlines)
                 drafts.insert(0, event)
             self._bulk.save_machines(connection, [record])
