@@ -28,6 +28,7 @@ from kubestead.model.registry import Registry, RegistryError
 CHECKOUT = Path(__file__).resolve().parents[2]
 ENVIRONMENT_FILE = CHECKOUT / ".env"
 _READS_ENVIRONMENT = re.compile(r"""lookup\(\s*['"](?:ansible\.builtin\.)?env['"]\s*,\s*['"](\w+)['"]""")
+_HAS_PXE_SERVER = re.compile(r"^ *pxe_server:", re.MULTILINE)
 
 # What a person may type for each phase, and the playbook that it stands for.
 PHASES = {
@@ -189,6 +190,17 @@ def load_environment(inventory: Path) -> None:
             raise RegistryError(problems)
 
 
+def _silent(outcome: Outcome) -> list[str]:
+    """The hosts that did not answer."""
+    return [name for name, counts in outcome.summary.get("hosts", {}).items() if counts.get("unreachable")]
+
+
+def _boots_machines(inventory: Path) -> bool:
+    """Whether an inventory has a PXE server, so that machines could be installed."""
+    files = [inventory] if inventory.is_file() else sorted(inventory.glob("*.y*ml"))
+    return any(_HAS_PXE_SERVER.search(file.read_text("utf-8", "replace")) for file in files)
+
+
 def _confirm(question: str, assume_yes: bool) -> bool:
     if assume_yes:
         return True
@@ -202,15 +214,17 @@ def _parser() -> argparse.ArgumentParser:
         prog="deploy.sh",
         description="Kubestead: from a registry of machines to a Kubernetes cluster.",
         epilog="Also: ./deploy.sh lab --help (a whole homelab on this computer), ./deploy.sh bundle --help "
-        "(Kubernetes software for places without internet). What follows -- goes to ansible-playbook.",
+        "(Kubernetes software for places without internet), ./deploy.sh ssh --help (the way to one host). "
+        "What follows -- goes to ansible-playbook.",
     )
     parser.add_argument(
         "command",
         nargs="?",
         default="all",
         choices=["all", "reset", *PHASES],
-        help="all (the default) deploys everything; reset takes the cluster down and keeps the machines; "
-        "the others are single phases of all",
+        help="all (the default) deploys to machines that have a system; provision installs those without; "
+        "reset takes the cluster down and keeps the machines; ssh-access makes the way to the hosts; the "
+        "others are single phases of all",
     )
     parser.add_argument("-i", "--inventory", help="a name below inventory/, or a path [KUBESTEAD_INVENTORY]")
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
@@ -257,6 +271,12 @@ def main(words: Sequence[str] | None = None) -> ExitCode:
     outcome = run_playbook(CHECKOUT / "playbooks" / f"{name}.yml", inventory, more)
     if outcome.message:
         print(f"\n✘ {outcome.message}", file=sys.stderr)
+    if options.command != "provision" and (silent := _silent(outcome)) and _boots_machines(inventory):
+        print(
+            f"  {', '.join(silent)}: no answer. A machine without a system gets one by "
+            f"./deploy.sh -i {inventory.name} provision",
+            file=sys.stderr,
+        )
     return outcome.code
 
 
