@@ -140,6 +140,7 @@ class Homelab:
             "state_api_token_file": str(self.token_file),
             "state_api_ca_file": str(self.ca_file),
             "state_api_cache": str(paths.cache()),
+            "boot_images_cache": str(paths.cache() / "images"),
             "kubeadm_init_kubeconfig_dest": str(self.kubeconfig),
             "cni_kubeconfig": str(self.kubeconfig),
             # The nodes have a system each, and the lab itself presses the buttons of the others.
