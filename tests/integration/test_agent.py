@@ -10,7 +10,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import pytest
 
 from kubestead.model.state_api_client import StateApiClient
 from kubestead.pki import ensure
+from kubestead.store import Store, tokens
 from tests.integration.server_sample import Place, started
 from tests.unit.agent_sample import MAC, PROGRAM, Tree
 from tests.unit.api_sample import BEARER, free_port, until
@@ -224,6 +225,66 @@ def test_a_token_that_was_revoked_later_leads_to_adoption(site: Site) -> None:
     with site.api_up(), site.agent() as agent:
         site.client.decide_enrolment(site.code(), approve=True)
         assert agent.wait(30) == 0
+
+
+def installing(site: Site) -> tuple[str, str]:
+    """An installation that is handed out: its id, and the installer's token."""
+    with closing(Store.at(site.place.folder / "machines.db")) as store:
+        store.act(MAC, "install", actor="anna", initial="approved")
+        handed = store.hand_out(MAC, registered=True)
+        assert handed.install_id is not None
+        secret = tokens.new_secret("install")
+        store.keep_install_token(MAC, handed.install_id, handed.attempt, tokens.digest(secret))
+    return handed.install_id, secret
+
+
+def test_an_installed_machine_has_its_own_token_without_a_person(site: Site) -> None:
+    with site.api_up():
+        number, secret = installing(site)
+        site.told(install_token=secret, install_id=number)
+        assert site.run_agent() == 0
+        machine = state_of(site)
+        assert (machine["state"], machine["phase"]) == ("installed", "first-boot")
+        assert machine["install"]["completed_id"] == number
+        assert site.client.enrolments() == []
+        own = (site.tree.folder / "etc/kubestead/machine.token").read_text().strip()
+        assert StateApiClient(site.client.url, own, ca_file=str(site.place.pki / "ca.crt")).config(MAC)
+    assert not site.has("machine.token.new")
+    config = site.read("agent.json")
+    assert config["install_id"] == number, "whoever prepares the machine compares it"
+    assert "install_token" not in config
+    told = (site.tree.folder.parent / "agent.log").read_text() + (site.place.folder / "log").read_text()
+    assert secret not in told
+    assert own not in told
+
+
+def test_an_answer_that_was_lost_costs_nothing(site: Site) -> None:
+    """The machine was cut after the API had exchanged the token, and before it knew."""
+    with site.api_up():
+        number, secret = installing(site)
+        site.told(install_token=secret, install_id=number)
+        own = tokens.new_secret("machine")
+        site.tree.write("/etc/kubestead/machine.token.new", own)
+        body = {"mac": MAC, "digest": tokens.digest(own)}
+        ca = str(site.place.pki / "ca.crt")
+        StateApiClient(site.client.url, secret, ca_file=ca).request("POST", "/api/exchange", body)
+        assert site.run_agent() == 0
+        assert (site.tree.folder / "etc/kubestead/machine.token").read_text().strip() == own
+        assert site.client.enrolments() == []
+        assert state_of(site)["phase"] == "first-boot"
+
+
+def test_a_machine_that_is_to_be_installed_anew_has_a_worthless_token(site: Site) -> None:
+    with site.api_up():
+        number, secret = installing(site)
+        site.told(install_token=secret, install_id=number)
+        with closing(Store.at(site.place.folder / "machines.db")) as store:
+            store.act(MAC, "reinstall", actor="anna", initial="approved")
+        with site.agent():
+            site.code()
+            (error,) = [line["message"] for line in site.lines() if line["level"] == "ERROR"]
+            assert "the install token opens nothing" in error
+        assert state_of(site)["state"] == "install_pending"
 
 
 def test_a_certificate_of_somebody_else_is_not_trusted(site: Site, tmp_path: Path) -> None:
