@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubestead.model.hardware import proposals, size, summary
+from tests.unit.api_sample import CP, REGISTRY, Files, serving
 
 GIB = 1 << 30
 GTX = {"address": "0000:01:00.0", "vendor": "10de", "device": "1c03", "name": "GP106 [GeForce GTX 1060]"}
@@ -68,6 +71,37 @@ def test_in_a_line() -> None:
 )
 def test_sizes(count: int, text: str) -> None:
     assert size(count) == text
+
+
+HARDWARE = {"gpus": [GTX], "disks": [DISK]}
+
+
+@pytest.mark.parametrize("accepting", [False, True])
+def test_it_is_accepted_by_itself_only_where_that_is_said(tmp_path: Path, accepting: bool) -> None:
+    files = Files.make(tmp_path)
+    with serving(files, accept_features=accepting) as api:
+        body = {"mac": CP, "key": "hardware", "value": HARDWARE}
+        assert api.post("/api/data", json=body).status_code == 200
+        assert api.post("/api/data", json={**body, "mac": "52:54:00:77:00:99"}).status_code == 200
+        entry = json.loads(files.registry.read_text())[CP]
+        assert entry == REGISTRY[CP] | ({"features": ["kubernetes", "gpu", "storage"]} if accepting else {})
+        told = [each["message"] for each in api.get("/api/events").json() if each["kind"] == "registry"]
+        assert told == (["changed cp-1: its hardware proposes gpu, storage"] if accepting else [])
+        assert api.get(f"/api/machines/{CP}").json()["features"] == entry["features"]
+        api.post("/api/data", json=body)
+        assert len([each for each in api.get("/api/events").json() if each["kind"] == "registry"]) == len(
+            told
+        )
+
+
+def test_a_registry_that_is_broken_does_not_cost_the_datum(tmp_path: Path) -> None:
+    files = Files.make(tmp_path)
+    with serving(files, accept_features=True) as api:
+        files.registry.write_text("{")
+        body = {"mac": CP, "key": "hardware", "value": HARDWARE}
+        assert api.post("/api/data", json=body).status_code == 200
+        assert api.get(f"/api/data/{CP}/hardware").json()["value"] == HARDWARE
+        assert files.registry.read_text() == "{"
 
 
 _json = st.recursive(

@@ -102,6 +102,11 @@ def parse(arguments: Sequence[str] | None, program: str) -> argparse.Namespace:
         metavar="STATE=SECONDS",
         help="how long a machine may stay in a state without a report, 0: for ever; may be repeated",
     )
+    parser.add_argument(
+        "--accept-features",
+        action="store_true",
+        help="write the features that a machine's hardware proposes into the registry",
+    )
     parser.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARN", "ERROR"])
     parser.add_argument("--check", action="store_true", help="open everything that is needed, then end")
     options = parser.parse_args(arguments)
@@ -158,6 +163,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
         plain_reads=tuple(options.plain_reads),
         trusted_proxies=tuple(options.trusted_proxy),
         deadlines=dict(options.deadline),
+        accept_features=options.accept_features,
         tls_certificate=options.tls_certificate,
         tls_key=options.tls_key,
         boot_port=options.boot_port,

@@ -203,6 +203,22 @@ class LiveRegistry:
         self._update(change)
         return new
 
+    def add_features(self, mac: str, features: Sequence[str]) -> list[str]:
+        """Give a machine features beside those that it has; return the new ones. RegistryError if that is no
+        good; a machine that is not there stays so."""
+        new: list[str] = []
+
+        def change(registry: Registry) -> Registry:
+            entry = registry.entry(mac)
+            if entry is None:
+                return registry
+            there = list(entry.get("features") or ())
+            new[:] = [name for name in features if name not in there]
+            return registry.with_machine(mac, {**entry, "features": [*there, *new]}) if new else registry
+
+        self._update(change)
+        return new
+
     def remove_machine(self, mac: str, expected: str | None = None) -> None:
         """Take a machine out of the registry; KeyError if it is not there.
 

@@ -49,6 +49,7 @@ class Settings:
     plain_reads: Networks = ()
     trusted_proxies: Networks = ()
     deadlines: Mapping[str, int] = field(default_factory=dict)  # of a state in seconds, 0: it has none
+    accept_features: bool = False  # what hardware proposes is written into the registry by itself
     tls_certificate: Path | None = None
     tls_key: Path | None = None
     boot_port: int = 0  # 0: no boot files are served
