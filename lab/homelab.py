@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -19,8 +20,8 @@ from kubestead.deploy import Outcome, run_playbook
 from kubestead.exit_codes import ExitCode
 from kubestead.model.atomic import write_atomically
 from kubestead.model.machine import Machine
-from kubestead.model.state_api_client import StateApiClient, read_token
-from lab import cgroups, inventory, paths
+from kubestead.model.state_api_client import StateApiClient, StateApiError, read_token
+from lab import cgroups, inventory, network, paths
 from lab.errors import InputError, LabError
 from lab.lab import DEFAULT, Lab
 from lab.machine_spec import DISK, MEMORY, WORKER_MEMORY, MachineSpec
@@ -134,6 +135,7 @@ class Homelab:
 
     def _variables(self, software: Software) -> dict[str, Any]:
         """What is known only now; what every lab has is in the inventory."""
+        machines = inventory.load(self.inventory).machines.values()
         return {
             "lab_cgroup": 1 if cgroups.mode() is cgroups.Mode.BARE_V1 else 2,
             "lab_gateway": GATEWAY,
@@ -141,6 +143,8 @@ class Homelab:
             "state_api_ca_file": str(self.ca_file),
             "state_api_cache": str(paths.cache()),
             "boot_images_cache": str(paths.cache() / "images"),
+            # Nodes are not installed.
+            "boot_images_systems": sorted({m.os or "debian-13" for m in machines if m.firmware}),
             "kubeadm_init_kubeconfig_dest": str(self.kubeconfig),
             "cni_kubeconfig": str(self.kubeconfig),
             # The nodes have a system each, and the lab itself presses the buttons of the others.
@@ -239,7 +243,7 @@ class Homelab:
                 {"name": spec.name, "os": spec.os, "ip": spec.ip, "state": self._state(spec.name)}
                 for spec in self.machines
             ],
-            "virtual_machines": self.lab.machines.summaries(),
+            "virtual_machines": self._virtual_machines(),
             "cluster": self.cluster_nodes() if self._state(self.control_plane) == "running" else [],
             "kubeconfig": str(self.known_kubeconfig) if self.known_kubeconfig.exists() else None,
             "state_api": {
@@ -249,6 +253,17 @@ class Homelab:
             },
             "last_run": json.loads(record.read_text(encoding="utf-8")) if record.exists() else None,
         }
+
+    def _virtual_machines(self) -> list[dict[str, object]]:
+        """Each virtual machine, with what the State API says of it where it answers."""
+        told: dict[str, Any] = {}
+        if self.token_file.exists() and self._state(self.server.name) == "running":
+            with contextlib.suppress(StateApiError, LabError):
+                told = network.inside(self.lab.namespace, lambda: self.api().machines())
+        return [
+            {**one, "lifecycle": told.get(str(one.get("mac")), {}).get("state")}
+            for one in self.lab.machines.summaries()
+        ]
 
     def _state(self, name: str) -> str:
         node = self.lab.node(name)
@@ -298,6 +313,12 @@ class Homelab:
             f"  {node['name']:16} {'Ready' if node['ready'] else 'NotReady':9} {node['version']} {node['os']}"
             for node in self.cluster_nodes()
         )
+        nodes += "".join(
+            f"\n  {one['name']:16} {one['lifecycle'] or '':9} installed by network ({one['firmware']}, "
+            f"{one['accelerator']})"
+            for one in self._virtual_machines()
+            if one["name"] in {spec.name for spec in self.virtual}
+        )
         command = "./deploy.sh lab"
         if self.lab.name != DEFAULT:
             command = f"{command} --lab {self.lab.name}"
@@ -307,7 +328,7 @@ class Homelab:
             f"  State API    {self.api_url}  (token in {self.token_file},\n"
             f"               authority for curl --cacert and for the browser in {self.ca_file})\n"
             f"  look around  {command} kubectl get pods -A\n"
-            f"               {command} ssh {self.machines[-1].name}\n"
+            f"               {command} ssh {(self.virtual or self.machines)[-1].name}\n"
             f"               {command} kubestead monitor --once\n"
             f"  take down    {command} reset (the cluster), {command} down (everything)"
         )

@@ -146,7 +146,7 @@ def line(machine: dict[str, object]) -> str:
     state = f"{machine['state']} ({machine['accelerator']})" if machine["accelerator"] else machine["state"]
     return (
         f"{machine['name']:16} {machine.get('firmware', ''):10} {machine.get('ip', ''):12} {state:14} "
-        f"{machine.get('mac', '')}"
+        f"{machine.get('mac', '')} {machine.get('lifecycle') or ''}"
     ).rstrip()
 
 

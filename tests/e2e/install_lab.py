@@ -7,9 +7,9 @@ import hashlib
 import json
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -130,6 +130,14 @@ class InstallLab:
         assert machine.power_on(self.lab.machines.accelerator())
         return moment
 
+    @contextmanager
+    def unchanged(self, name: str) -> Iterator[None]:
+        """A machine's disk is the same before and after; it ends switched off."""
+        before = checksum(self[name].disk)
+        yield
+        self[name].cut()
+        assert checksum(self[name].disk) == before
+
     def serial(self, name: str) -> str:
         """What a machine said since it was switched on."""
         return plain(self[name].serial_log.read_bytes())
@@ -238,6 +246,16 @@ class InstallLab:
     def wait_phase(self, name: str, *phases: str, seconds: float = INSTALL_SECONDS) -> dict[str, Any]:
         """Until a machine says that it is in one of these phases."""
         return self.wait_view(name, lambda view: view["phase"] in phases, seconds)
+
+    def wait_installed(self, name: str, attempt: int) -> None:
+        """Until a machine runs what this attempt has installed, from its disk, and has said so."""
+        view = self.wait_view(name, lambda view: view["state"] == "failed" or view["phase"] == "first-boot")
+        assert view["state"] == "installed", f"{view['error']}{self.last_words(name)}"
+        found = view["install"]
+        assert (found["attempts"], found["completed_id"]) == (attempt, found["desired_id"])
+        self.wait_ssh(name, known=False)
+        source = self.ssh(name, "findmnt --noheadings --output SOURCE /", known=False)
+        assert source.startswith("/dev/vda"), source
 
     def on_server(self, command: str) -> str:
         """What a command on the PXE server prints."""

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
 from kubestead.model.state_api_client import StateApiRefusedError
 from lab import MachineSpec
 from lab.host import problems
-from tests.e2e.install_lab import SAYS_DISK, InstallLab, boot_sector, checksum
+from tests.e2e.install_lab import SAYS_DISK, InstallLab, boot_sector
 
 pytestmark = pytest.mark.skipif(bool(os.geteuid() or problems()), reason="python -m lab check says why")
 
@@ -101,20 +99,11 @@ def test_reinstall_installs_again(install_lab: InstallLab) -> None:
 # Machines that must stay as they are: their disk's first sector says that it was booted.
 
 
-@contextmanager
-def unchanged(lab: InstallLab, name: str) -> Iterator[None]:
-    """A disk is the same before and after."""
-    before = checksum(lab[name].disk)
-    yield
-    lab[name].cut()
-    assert checksum(lab[name].disk) == before
-
-
 def test_a_locked_machine_boots_its_disk(install_lab: InstallLab) -> None:
     install_lab.act("stone", "lock")
     with pytest.raises(StateApiRefusedError, match="locked"):
         install_lab.act("stone", "install")
-    with unchanged(install_lab, "stone"):
+    with install_lab.unchanged("stone"):
         since = install_lab.switch_on("stone")
         install_lab.wait_serial("stone", "it is locked")
         print(f"BIOS, from power-on to its boot script: {time.time() - since:.0f} s")
@@ -126,7 +115,7 @@ def test_an_unknown_machine_gets_a_menu_and_then_its_disk(install_lab: InstallLa
     install_lab.lab.machines_make([STRANGER])
     with install_lab["stranger"].disk.open("r+b") as disk:
         disk.write(boot_sector())
-    with unchanged(install_lab, "stranger"):
+    with install_lab.unchanged("stranger"):
         install_lab.switch_on("stranger")
         install_lab.wait_serial("stranger", "is not in the registry")
         install_lab.wait_serial("stranger", SAYS_DISK)
@@ -144,7 +133,7 @@ def test_without_the_api_a_machine_boots_its_disk_though_it_is_to_be_installed(
 ) -> None:
     install_lab.act("stone", "install")
     install_lab.on_server("systemctl stop machine-state-api")
-    with unchanged(install_lab, "stone"):
+    with install_lab.unchanged("stone"):
         install_lab.switch_on("stone")
         install_lab.wait_serial("stone", "the State API does not answer")
         install_lab.wait_serial("stone", SAYS_DISK)
@@ -156,7 +145,7 @@ def test_without_the_api_a_machine_boots_its_disk_though_it_is_to_be_installed(
 
 def test_rescue_leaves_the_disk_alone_and_ends_with_the_next_boot(install_lab: InstallLab) -> None:
     before = install_lab.view("stone")["state"]
-    with unchanged(install_lab, "stone"):
+    with install_lab.unchanged("stone"):
         install_lab.act("stone", "rescue")
         install_lab.switch_on("stone")
         install_lab.wait_ssh("stone", known=False)
