@@ -20,6 +20,7 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
 
+from kubestead.api.app import create_app
 from kubestead.api.limits import RateLimit
 from kubestead.api.middleware import BodyLimit, RequestLog
 from kubestead.pki import ensure
@@ -277,8 +278,9 @@ def test_it_stops_with_streams_open(place: Place, loop: str, tls: bool) -> None:
 def test_boot_files_are_there_and_nothing_else(place: Place) -> None:
     (place.boot / ".secret").write_text("x")
     (place.boot / "out").symlink_to(place.token)
+    settings = place.settings(boot_dir=place.boot)
     with (
-        served(small_app(), place.settings(boot_dir=place.boot)) as running,
+        served(create_app(settings), settings) as running,
         connect(running.boot_port) as connection,
     ):
         status, headers, body = ask(connection, b"GET /vmlinuz HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from kubestead.cli import durations, machines, session, views
+from kubestead.cli import durations, installations, session, views
 from kubestead.cli.session import Session
 from tests.unit.api_sample import CP, REGISTRY, WORKER, Files, Running, free_port, running
 from tests.unit.cli_sample import COMMAND, kubestead
@@ -225,10 +225,50 @@ def test_a_machine_that_changed_while_a_person_thought_is_not_erased(
         assert "Install slow-1" in question
         api.client().report_state(mac, "ready")
 
-    monkeypatch.setattr(machines, "confirm", thinks)
+    monkeypatch.setattr(installations, "confirm", thinks)
     done = kubestead("machines", "reinstall", "slow-1")
     assert (done.code, "kubestead machines status slow-1" in done.err) == (1, True)
     assert api.client().machine(mac)["state"] == "ready"
+
+
+def test_a_new_machine_is_installed_and_any_machine_is_rescued(api: Running, files: Files) -> None:
+    mac = "52:54:00:77:00:61"
+    entry = {"hostname": "fresh-1", "role": "worker", "architecture": "amd64"}
+    files.registry.write_text(json.dumps({**REGISTRY, mac: entry}))
+    for verb in ("install", "rescue"):
+        asked = kubestead("machines", verb, "fresh-1")
+        assert (asked.code, "--yes" in asked.err) == (2, True)
+    assert api.client().machine(mac)["state"] is None
+    done = kubestead("machines", "install", "fresh-1", "--yes")
+    assert done.out == (
+        f"fresh-1 ({mac}): will be installed at its next boot, if its disk is empty (install_pending)\n"
+    )
+    status = kubestead("machines", "status", "fresh-1").out
+    assert re.search(r"install +wanted \([0-9a-f]{32}\); only an empty disk is written\n", status)
+    done = kubestead("machines", "rescue", "fresh-1", "--yes")
+    assert done.out == f"fresh-1 ({mac}): will boot the rescue system once (rescue)\n"
+    status = kubestead("machines", "status", "fresh-1").out
+    assert re.search(r"rescue +waits for its next boot, then it is install_pending again\n", status)
+    api.client().report_state(mac, "installed")
+    refused = kubestead("machines", "install", "fresh-1", "--yes")
+    assert (refused.code, "ask for `reinstall`" in refused.err) == (1, True)
+
+
+def test_what_an_installation_that_has_failed_said_last(api: Running, files: Files) -> None:
+    mac = "52:54:00:77:00:62"
+    entry = {"hostname": "broken-1", "role": "worker", "architecture": "amd64"}
+    files.registry.write_text(json.dumps({**REGISTRY, mac: entry}))
+    kubestead("machines", "reinstall", "broken-1", "--yes")
+    api.client().report_state(mac, "failed", error="no disk")
+    assert "install log" not in kubestead("machines", "status", "broken-1").out
+    text = "\n".join(f"line {each}\033[2J" for each in range(20))
+    api.client().put_data(mac, "install_log", {"install_id": "x", "attempt": 2, "text": text})
+    status = kubestead("machines", "status", "broken-1").out
+    assert re.search(r"install log +attempt 2, \d+ s ago\n +line 10", status)
+    assert "line 19" in status
+    assert "line 9\n" not in status
+    assert "\033" not in status
+    assert re.search(r"install +wanted \(\w+\); its disk is overwritten\n", status)
 
 
 def test_events_are_shown_newest_last(api: Running) -> None:
@@ -367,7 +407,7 @@ def test_a_reader_that_has_seen_enough(api: Running) -> None:
             "machines add m h worker amd64 gpu ",
             ["compute", "inference", "kubernetes", "monitoring", "nfs", "storage"],
         ),
-        ("machines re", ["reinstall", "remove", "retire"]),
+        ("machines re", ["reinstall", "remove", "rescue", "retire"]),
         ("machines add --os debian", ["debian-12", "debian-13"]),
     ],
 )

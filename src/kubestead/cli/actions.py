@@ -21,7 +21,9 @@ from .views import View, called, state_of, titled
 _CONFLICT = 409
 _DONE = {
     "approve": "approved",
-    "reinstall": "will be installed at its next boot",
+    "install": "will be installed at its next boot, if its disk is empty",
+    "reinstall": "will be installed at its next boot, its disk erased",
+    "rescue": "will boot the rescue system once",
     "lock": "locked",
     "unlock": "not locked",
     "retire": "retired",

@@ -17,7 +17,6 @@ def machine_details(
     view: View, newest_first: Sequence[dict[str, Any]], more: Sequence[tuple[str, str]] = ()
 ) -> list[Text]:
     """A line for each thing that is known of a machine, and its last events."""
-    install = view["install"]
     facts: list[tuple[str, str | Text]] = [
         ("hostname", one_line(view["hostname"] or "- (not in the registry)")),
         ("MAC", one_line(view["mac"])),
@@ -35,8 +34,6 @@ def machine_details(
     facts.append(("reported", f"{view['updated_at'] or ''} ({age(view['updated_at'])})".strip()))
     if view["deadline_at"]:
         facts.append(("deadline", f"{view['deadline_at']} ({until(view['deadline_at'])})"))
-    if install["desired_id"] or install["completed_id"]:
-        facts.append(("install", _install(install)))
     status = view["feature_status"]
     for feature in dict.fromkeys([*view["features"], *status]):
         facts.append((f"feature {one_line(feature)}", one_line(status.get(feature, "-"))))
@@ -61,11 +58,3 @@ def _state(view: View) -> Text:
     if view["locked"]:
         text.append(", locked", "bold")
     return text
-
-
-def _install(install: dict[str, Any]) -> str:
-    if install["desired_id"] == install["completed_id"]:
-        return f"done ({one_line(install['completed_id'])})"
-    attempts = int(install["attempts"])
-    tried = f", {attempts} attempt{'' if attempts == 1 else 's'} so far" if attempts else ""
-    return f"wanted ({one_line(install['desired_id'])}){tried}"

@@ -9,26 +9,25 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from kubestead.exit_codes import ExitCode
 from kubestead.model.entry_change import entry_of
 from kubestead.model.mac import normalise_mac
 from kubestead.model.registry import Registry
 
 from . import completion, entries, exchange
-from .actions import act, confirm
+from .actions import act
 from .command import command
 from .details import machine_details
 from .enrolments import machines_adopt
-from .errors import CliError
 from .events import show_events
+from .installations import installation_facts, machines_install, machines_reinstall, machines_rescue
 from .names import find
-from .options import MaybeMachine, SomeMachine, SomeMachines, Yes
+from .options import MaybeMachine, SomeMachine, SomeMachines
 from .output import as_json, note, one_line, print_json, show, width
 from .places import place
 from .proposals import hardware_facts, hardware_of, machines_features
 from .session import Session
 from .table import MachineTable
-from .views import View, called, summary, view_of
+from .views import View, summary, view_of
 
 machines = typer.Typer(help="The machines: what they should be, and how they are.", no_args_is_help=True)
 
@@ -65,7 +64,8 @@ def machines_status(session: Session, machine: MaybeMachine = None) -> None:
         print_json({mac: views[mac]})
         return
     hardware = hardware_facts(hardware_of(session, mac), views[mac])
-    show(*machine_details(views[mac], session.api.events(mac=mac, limit=10), hardware))
+    more = [*installation_facts(session, views[mac]), *hardware]
+    show(*machine_details(views[mac], session.api.events(mac=mac, limit=10), more))
 
 
 @command(machines, "config", registry=True)
@@ -288,31 +288,9 @@ def machines_approve(session: Session, names: SomeMachines) -> None:
     act(session, names, "approve")
 
 
-@command(machines, "reinstall", registry=False)
-def machines_reinstall(
-    session: Session,
-    hostname: Annotated[
-        str,
-        typer.Argument(
-            metavar="HOSTNAME",
-            help="The machine, by its host name in full.",
-            autocompletion=completion.machine_names,
-        ),
-    ],
-    yes: Yes = False,
-) -> None:
-    """Install a machine anew at its next boot: what is on its disk is lost."""
-    views: dict[str, View] = session.api.machines()
-    mac = find(views, hostname)
-    view = views[mac]
-    if view["hostname"] != hostname.strip().lower():
-        raise CliError(
-            f"{mac} is {called(view)}: a reinstall is asked for by the host name",
-            f"kubestead machines reinstall {called(view)}",
-            ExitCode.WRONG_INPUT,
-        )
-    confirm(f"Install {called(view)} ({mac}) anew? What is on its disk is lost.", yes)
-    act(session, [mac], "reinstall", views, hostname=hostname.strip().lower(), version=view["version"])
+command(machines, "install", registry=False)(machines_install)
+command(machines, "reinstall", registry=False)(machines_reinstall)
+command(machines, "rescue", registry=False)(machines_rescue)
 
 
 @command(machines, "lock", registry=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.text import Text
 
+from kubestead.model.boot_decision import MOST_ATTEMPTS
 from kubestead.model.lifecycle import STATES
 from kubestead.model.machine import Machine
 
@@ -48,7 +49,15 @@ def view_of(machine: Machine) -> dict[str, Any]:
         "updated_at": None,
         "deadline_at": None,
         "version": 0,
-        "install": {"desired_id": None, "completed_id": None, "attempts": 0},
+        "install": {
+            "desired_id": None,
+            "completed_id": None,
+            "attempts": 0,
+            "most_attempts": MOST_ATTEMPTS,
+            "overwrite": False,
+            "handed_out_at": None,
+        },
+        "rescue": {"from_state": None, "handed_out_at": None},
     }
 
 
