@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Two hundred machines are switched on at once: `python -m tests.benchmarks.boot_storm [--dhcp kea]`.
 
-Needs root: a lab with one node, which the roles make a PXE server with its State API. The clients' packets
-are real: DHCP twice, as firmware and as iPXE, the boot loader by TFTP, the boot script, from an address each.
-They run on the same processors as the server, so the figure is the sum of both.
+Needs root: a lab with one node, which the roles make a PXE server with its State API. All machines are to be
+installed. The clients' packets are real: DHCP twice, as firmware and as iPXE, the boot loader by TFTP, the
+boot script, the preseed file with its token, from an address each. They run on the same processors as the
+server, so the figure is the sum of both.
 
 Printed is how long the last one took, and that against as many machines one after the other. Ends with 1 when
-one of them did not get its boot script.
+one of them did not get all of it.
 """
 
 from __future__ import annotations
@@ -29,6 +30,15 @@ CLIENTS, ALONE = 200, 20
 FIRST = IPv4Address("10.77.0.11")
 RANGE = ["10.77.0.220", "10.77.0.229"]
 KINDS = ("dnsmasq", "kea", "isc")
+# Clients load no kernel, but the State API begins no installation without one.
+KERNELS = "/srv/http/boot/installers/debian-13-amd64"
+INSTALLS = """
+from kubestead.model.state_api_client import StateApiClient, read_token
+token = read_token("/etc/kubestead/state-api.token")
+api = StateApiClient("https://127.0.0.1:8080", token, ca_file="/etc/kubestead/pki/ca.crt")
+for mac, view in api.machines().items():
+    api.act(mac, "reinstall", hostname=view["hostname"])
+"""
 
 
 def machines(count: int) -> list[MachineSpec]:
@@ -42,7 +52,7 @@ def have_addresses(lab: Lab, specs: list[MachineSpec]) -> None:
     subprocess.run(["ip", "-n", lab.namespace, "-batch", "-"], input=lines, text=True, check=True)
 
 
-def boot(lab: Lab, specs: list[MachineSpec], at_once: bool, answer: str = "") -> dict[str, Any]:
+def boot(lab: Lab, specs: list[MachineSpec], at_once: bool, answer: str = "preseed.cfg") -> dict[str, Any]:
     """Let the clients boot, in a process of their own in the lab's network."""
     asked = {
         "machines": [{"mac": spec.mac, "ip": spec.ip} for spec in specs],
@@ -62,7 +72,7 @@ def tell(kind: str, one: dict[str, Any], all_of_them: dict[str, Any]) -> None:
     """Print what it took."""
     alone = statistics.median(client["all"] for client in one["clients"] if "all" in client)
     count, seconds = len(all_of_them["clients"]), all_of_them["seconds"]
-    print(f"{kind}: {count} machines at once: {seconds:.2f} s until the last had its boot script")
+    print(f"{kind}: {count} machines at once: {seconds:.2f} s until the last had its preseed file")
     print(f"  one alone {alone * 1000:.0f} ms; ratio {seconds / alone / count:.2f} of {count} one by one")
     print(
         f"  {all_of_them['sent_again']} packets had to be sent again, {len(all_of_them['failures'])} failures"
@@ -88,8 +98,11 @@ def main() -> int:
             homelab.up()
             have_addresses(homelab.lab, specs)
             for kind in options.dhcp:
-                homelab.play("pxe_server", pxe_server_dhcp=kind, pxe_server_range=RANGE)
-                homelab.takes(registry(specs), specs[-1].mac, specs[-1].ip)
+                homelab.play(pxe_server_dhcp=kind, pxe_server_range=RANGE)
+                known = registry(specs, os="debian-13", install_method="installer")
+                homelab.takes(known, specs[-1].mac, specs[-1].ip)
+                homelab.on_server(f"mkdir -p {KERNELS} && touch {KERNELS}/linux {KERNELS}/initrd.gz")
+                homelab.python(INSTALLS)
                 alone = boot(homelab.lab, specs[:ALONE], at_once=False)
                 together = boot(homelab.lab, specs, at_once=True)
                 tell(kind, alone, together)

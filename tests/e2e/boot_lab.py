@@ -82,11 +82,12 @@ class Homelab:
         self._processes.append(process)
         return leases
 
-    def play(self, playbook: str, *words: str, **variables: object) -> dict[str, int]:
-        """Run a playbook; return the server's counts of the recap."""
+    def play(self, tags: str = "state_api,pxe_server", **variables: object) -> dict[str, int]:
+        """Run the playbook of the PXE server, which builds no images; return the counts of the recap."""
         program = Path(sys.executable).with_name("ansible-playbook")
-        argv = [str(program), "-i", str(self.folder / "hosts.yml"), f"playbooks/{playbook}.yml", *words]
-        run = self.lab.enter_network([*argv, "-e", json.dumps(variables)], cwd=CHECKOUT, capture=True)
+        argv = [str(program), "-i", str(self.folder / "hosts.yml"), "playbooks/pxe_server.yml"]
+        argv += ["--tags", tags, "-e", json.dumps(variables)]
+        run = self.lab.enter_network(argv, cwd=CHECKOUT, capture=True)
         said, errors = run.communicate(timeout=600)
         assert run.returncode == 0, f"{said[-6000:]}\n{errors[-2000:]}"
         recap = re.search(rf"^{SERVER} +: (.*)$", said, re.MULTILINE)
@@ -97,6 +98,15 @@ class Homelab:
         """What a command on the server prints."""
         done = self.lab.ssh(SERVER, [command], timeout=60)
         assert done.returncode == expect, f"{command}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def python(self, script: str) -> str:
+        """Run a script on the server by the State API's program."""
+        command = ["/opt/kubestead/state-api/current/bin/python", "-"]
+        done = subprocess.run(
+            self.lab.ssh_argv(SERVER, command), input=script, text=True, capture_output=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
         return done.stdout
 
     def write_live(self, text: str) -> None:
@@ -143,10 +153,10 @@ class Homelab:
         return f"GET {path}: 200" in self.on_server(command)
 
 
-def registry(specs: Iterable[MachineSpec]) -> str:
+def registry(specs: Iterable[MachineSpec], **more: str) -> str:
     """The text of a registry with these machines."""
     entries = {
-        spec.mac: {"hostname": spec.name, "role": "worker", "architecture": "amd64", "ip": spec.ip}
+        spec.mac: {"hostname": spec.name, "role": "worker", "architecture": "amd64", "ip": spec.ip, **more}
         for spec in specs
     }
     return json.dumps(entries, indent=1) + "\n"

@@ -84,6 +84,7 @@ class Laptop:
     def plays(self, playbook: str, inventory: str, settings: Mapping[str, object]) -> int:
         """Run a playbook there by its own Ansible; return how many tasks changed something."""
         words = ["ansible-playbook", "-i", inventory, f"playbooks/{playbook}.yml", "-e", json.dumps(settings)]
+        words += ["--skip-tags", "boot_images,boot_installers"]
         said = self(f"cd /root/checkout && LC_ALL=C.UTF-8 {shlex.join(words)}")
         changed = re.search(r"^localhost +: .*changed=(\d+)", said, re.MULTILINE)
         assert changed, said[-2000:]

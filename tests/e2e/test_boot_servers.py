@@ -75,7 +75,7 @@ def boots(homelab: Homelab, spec: MachineSpec, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", [FIRST, "isc", "dnsmasq"])
 def test_live_edits_and_a_boot(homelab: Homelab, kind: str) -> None:
-    homelab.play("pxe_server", *([] if kind == FIRST else ["--tags", "pxe_server"]), pxe_server_dhcp=kind)
+    homelab.play("state_api,pxe_server" if kind == FIRST else "pxe_server", pxe_server_dhcp=kind)
     known = registry([BIOS, UEFI])
     homelab.takes(known, BIOS.mac, BIOS.ip)
     homelab.takes(known, OTHER.mac, "10.77.0.20")  # of the range for unknown machines
@@ -104,7 +104,7 @@ def test_who_edits_wrongly_changes_nothing(homelab: Homelab) -> None:
 
 def test_a_run_leaves_a_live_edit_alone(homelab: Homelab) -> None:
     homelab.takes(registry([BIOS, UEFI, OTHER]), OTHER.mac, OTHER.ip)
-    assert homelab.play("pxe_server", pxe_server_dhcp="dnsmasq")["changed"] == 0
+    assert homelab.play(pxe_server_dhcp="dnsmasq")["changed"] == 0
     assert homelab.address(OTHER.mac) == OTHER.ip
 
 
@@ -130,7 +130,7 @@ def test_the_server_at_a_look(homelab: Homelab) -> None:
 
 
 def test_beside_a_router(homelab: Homelab) -> None:
-    homelab.play("pxe_server", "--tags", "pxe_server", pxe_server_dhcp="proxy")
+    homelab.play("pxe_server", pxe_server_dhcp="proxy")
     leases = homelab.dnsmasq("router", ROUTER)
     boots(homelab, BIOS, "proxy")
     assert BIOS.ip in leases.read_text()
