@@ -181,11 +181,11 @@ def test_one_that_is_refused_ends_and_says_what_to_do(site: Site) -> None:
     with site.api_up():
         with site.agent() as agent:
             site.client.decide_enrolment(site.code(), approve=False)
-            assert agent.wait(30) == 1
+            assert agent.wait(30) == 77
         assert not site.has("machine.token")
         assert "provision-machine.sh again" in site.lines()[-1]["message"]
         assert site.read("enrolment.json")["secret"] == ""
-        assert site.run_agent() == 1, "it does not ask again by itself"
+        assert site.run_agent() == 77, "it does not ask again by itself"
         assert len(site.client.enrolments()) == 1
         configured = [sys.executable, str(PROGRAM), "--root", str(site.tree.folder), "configure"]
         subprocess.run([*configured, "--api-url", f"https://127.0.0.1:{site.port}"], check=True)

@@ -187,6 +187,18 @@ def test_a_machine_that_was_told_nothing_says_what_to_do(
     assert "provision-machine.sh" in capsys.readouterr().err
 
 
+def test_what_nobody_thought_of_is_logged_and_tried_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = {"mac": MAC, "api_url": "http://127.0.0.1:9", "install_token": 5}
+    Tree(tmp_path).write("/etc/kubestead/agent.json", json.dumps(config))
+    Tree(tmp_path).write("/run", "no folder")
+    assert agent().main(["--root", str(tmp_path), "run"]) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "starts again in a minute" in json.loads(line)["message"]
+    assert "Traceback" in json.loads(line)["exception"]
+
+
 def test_pauses_grow_and_end_at_five_minutes() -> None:
     waiting = agent().pauses()
     taken = [next(waiting) for _ in range(12)]
