@@ -20,8 +20,9 @@ import pytest
 from kubestead.model.state_api_client import StateApiClient
 from kubestead.pki import ensure
 from kubestead.store import Store, tokens
+from tests.integration.needs import require
 from tests.integration.server_sample import Place, started
-from tests.unit.agent_sample import MAC, PROGRAM, Tree
+from tests.unit.agent_sample import FOLDER, MAC, PROGRAM, Tree
 from tests.unit.api_sample import BEARER, free_port, until
 
 REGISTRY = {MAC: {"hostname": "w-1", "role": "worker", "architecture": "amd64", "features": ["kubernetes"]}}
@@ -335,3 +336,20 @@ def test_machine_state_reports_from_the_machine(site: Site) -> None:
         assert machine_state("ready", "x", "half").returncode == 2
     gone = machine_state("ready")
     assert (gone.returncode, "cannot be reached" in gone.stderr) == (3, True)
+
+
+def test_the_scripts_are_sound() -> None:
+    command = [require("shellcheck", "shellcheck"), *sorted(map(str, FOLDER.glob("*.sh")))]
+    assert len(command) == 3
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_systemd_understands_the_unit(tmp_path: Path) -> None:
+    """It would also look for the program, which is not on this computer."""
+    text = (FOLDER / "kubestead-first-boot.service").read_text()
+    unit = tmp_path / "kubestead-first-boot.service"
+    unit.write_text(text.replace("/usr/local/sbin/kubestead-agent", sys.executable))
+    command = [require("systemd-analyze", "systemd"), "verify", str(unit)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
