@@ -15,6 +15,7 @@ import pytest
 
 from kubestead.store import Store, StoreError, StoreUnavailableError
 from tests.integration.postgresql import PASSWORD, PostgreSQL, postgresql
+from tests.unit.installations_suite import InstallationsSuite
 from tests.unit.store_suite import MAC, OTHER, StoreSuite, agrees_with_model, number, report
 
 
@@ -36,6 +37,10 @@ def url(server: PostgreSQL, name: str) -> str:
 
 class TestPostgresql(StoreSuite):
     """Everything that a store does."""
+
+
+class TestPostgresqlInstallations(InstallationsSuite):
+    """Everything that a store does about installations."""
 
 
 def test_the_store_agrees_with_its_model(url: str) -> None:

@@ -145,7 +145,7 @@ export class Details {
       [`In this state`]: machine.since && (() => `for ${longSpan(now() - Date.parse(machine.since))}`),
       Deadline: machine.deadline_at && (() => untilDeadline(machine.deadline_at)),
       Installation: installation(install),
-      "Install attempts": install?.attempts ? String(install.attempts) : null,
+      "Install attempts": install?.attempts ? `${install.attempts} of ${install.most_attempts}` : null,
     };
     for (const [name, value] of Object.entries(facts)) this.#drawFact(name, value);
   }
