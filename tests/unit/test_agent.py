@@ -140,6 +140,8 @@ def test_the_disk_comes_right_after_the_network() -> None:
         ("52:54:00:77:00:99", {PARTUUID}, ORDER),  # the network is another card's
         (MAC, {"0c8f6e3d-9999-4222-8333-444455556666"}, ORDER),  # the loader is another disk's
         (MAC, {PARTUUID}, ORDER.replace("0000,0001,0002,0003,0004,0005", "0002,0005,0000")),  # it is so
+        (MAC, {PARTUUID}, ORDER.replace("0000,0001,0002,0003,0004,0005", "0004,0005,0002")),  # by HTTP
+        ("52:54:00:77:00:99", {PARTUUID}, ORDER.replace("0000,0001,0002,0003,0004,0005", "0002,0005")),
         (MAC, {PARTUUID}, ""),
         (MAC, {PARTUUID}, "No BootOrder is set; firmware will attempt recovery\n"),
     ],
