@@ -278,6 +278,7 @@ class Computer:
             " insist 300 ": f" insist {patience} ",
             "+ 60))": "+ 2))",
             "sleep 5": "sleep 1",
+            "for each in /var/log/*;": f"for each in {self.folder}/log;",
             "set_up /target\n": f"set_up {self.folder}/target\n",
         }.items():
             assert before in text, before
@@ -433,6 +434,40 @@ def test_an_installer_that_fails_is_started_again_with_its_last_words(
     assert "an error & more" in server.reports[0]["message"]
     assert "bootstrap-base" in server.logs[0]
     assert computer.heard("power") == ["reboot -f"]
+
+
+def test_as_long_as_something_happens_it_is_told(computer: Computer, server: BootServer) -> None:
+    log = computer.folder / "log"
+    lines = [
+        "Nov 21 19:30:01 main-menu[9]: INFO: Menu item 'download-installer' selected",
+        "Nov 21 19:30:02 anna[9]: DEBUG: retrieving a part",
+        "Nov 21 19:30:03 main-menu[9]: INFO: Menu item 'partman-base' selected",
+        "Nov 21 19:30:04 main-menu[9]: INFO: Menu item 'bootstrap-base' selected",
+        *["Nov 21 19:30:05 debootstrap: Unpacking a package"] * 18,
+        "Nov 21 19:30:06 main-menu[9]: INFO: Menu item 'pkgsel' selected",
+        "Nov 21 19:30:07 main-menu[9]: INFO: Menu item 'grub-installer' selected",
+    ]
+    (computer.folder / "lines").write_text("\n".join(lines) + "\n")
+    # Each time the script looks again there is one line more; soon the disk is ours, in the end it is killed.
+    computer.tool(
+        "sleep",
+        f"""cd {computer.folder}
+n=$(wc -l <log)
+[ "$n" -lt {len(lines)} ] || kill $PPID
+[ "$n" -lt 2 ] || : >run/ours
+head -n $((n + 1)) lines >log""",
+    )
+    log.write_text("")
+    computer.run("watch")
+    assert [(each["phase"], each["progress"]) for each in server.reports] == [
+        ("download", "5"),
+        ("disk", "20"),
+        ("write", "20"),
+        ("write", "21"),
+        ("write", "22"),
+        ("write", "70"),
+        ("bootloader", "90"),
+    ]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files to other accounts")
