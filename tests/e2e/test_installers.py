@@ -18,7 +18,7 @@ from tests.e2e.installer_lab import InstallerLab, installer, installer_lab
 pytestmark = pytest.mark.skipif(bool(os.geteuid() or problems()), reason="python -m lab check says why")
 
 #: Emulated, on processors that others use too.
-SECONDS = 600
+SECONDS = 1200
 SPECS = {
     f"debian-{release}": MachineSpec(f"debian-{release}", f"10.77.0.{release}", disk=512 << 20, memory=1024)
     for release in ("12", "13")
