@@ -15,6 +15,7 @@ import pytest
 
 from kubestead.store import Store, StoreError, StoreUnavailableError
 from tests.integration.postgresql import PASSWORD, PostgreSQL, postgresql
+from tests.unit.enrolments_suite import EnrolmentsSuite
 from tests.unit.installations_suite import InstallationsSuite
 from tests.unit.store_suite import MAC, OTHER, StoreSuite, agrees_with_model, number, report
 
@@ -41,6 +42,10 @@ class TestPostgresql(StoreSuite):
 
 class TestPostgresqlInstallations(InstallationsSuite):
     """Everything that a store does about installations."""
+
+
+class TestPostgresqlEnrolments(EnrolmentsSuite):
+    """Everything that a store does about adoption."""
 
 
 def test_the_store_agrees_with_its_model(url: str) -> None:
