@@ -149,20 +149,10 @@ def _file_system(system: System, disk: Path) -> int:
     inodes = sum(len(folders) + len(files) for _, folders, files in os.walk(system.folder))
     blocks = used * 5 // 4 + (_JOURNAL_MIB + 64) * 1024
     disk.unlink(missing_ok=True)
-    # What GRUB of Debian 12 cannot read is left out, whatever this machine's mkfs likes best.
+    # As for a large file system, which it becomes. What GRUB of Debian 12 cannot read is left out.
     features = "64bit,metadata_csum,^metadata_csum_seed,^orphan_file"
-    options = [
-        "-O",
-        features,
-        "-J",
-        f"size={_JOURNAL_MIB}",
-        "-N",
-        str(inodes + _INODES_FREE),
-        "-m",
-        "1",
-        "-L",
-        "root",
-    ]
+    sizes = ["-b", "4096", "-I", "256", "-N", str(inodes + _INODES_FREE), "-J", f"size={_JOURNAL_MIB}"]
+    options = ["-O", features, *sizes, "-m", "1", "-L", "root"]
     _run("mkfs.ext4", "-q", "-F", *options, "-d", str(system.folder), str(disk), f"{blocks}k")
     _run("e2fsck", "-f", "-p", str(disk))
     _run("resize2fs", "-M", str(disk))

@@ -126,7 +126,8 @@ def _configure(system: System) -> None:
 
 
 def _squash(folder: Path, target: Path) -> None:
-    argv = ["mksquashfs", str(folder), str(target), "-noappend", "-quiet", "-no-progress", "-comp", "zstd"]
+    argv = ["mksquashfs", str(folder), str(target), "-noappend", "-quiet", "-no-progress"]
+    argv += ["-comp", "zstd", "-Xcompression-level", "6"]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     if done.returncode:
         raise BuildError(f"mksquashfs failed: {(done.stderr or done.stdout).strip()[-400:]}")
