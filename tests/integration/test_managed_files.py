@@ -112,3 +112,18 @@ def test_permissions_alone_are_a_change(tmp_path: Path, conf: Path) -> None:
     (done,) = run(tmp_path, (options, False))
     assert done["changed"]
     assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_what_another_program_writes_too_is_kept_and_what_includes_it_checked(tmp_path: Path) -> None:
+    own, included = tmp_path / "own.conf", tmp_path / "hosts"
+    own_file = {"path": str(own), "content": f"include {included}\n", "validate": "grep -q known %s"}
+    others = {"path": str(included), "content": "known\n", "keep": True}
+    whole = {"files": [{**own_file, "validate_text": "known\n"}, others]}
+    refused, told, first = run(tmp_path, ({"files": [own_file]}, False), (whole, True), (whole, False))
+    assert "own.conf: grep refuses it" in refused["msg"]
+    assert (told["changed"], first["paths"]) == (True, [str(own), str(included)])
+    assert own.read_text(encoding="utf-8") == f"include {included}\n"
+    included.write_text("of another\n", encoding="utf-8")
+    (second,) = run(tmp_path, (whole, False))
+    assert not second["changed"]
+    assert included.read_text(encoding="utf-8") == "of another\n"
