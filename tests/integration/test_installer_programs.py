@@ -8,13 +8,10 @@ import os
 import re
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import jsonschema
 import pytest
@@ -22,6 +19,7 @@ import yaml
 
 from kubestead.installers import answer, rendering
 from tests.integration.needs import require
+from tests.integration.report_server import BootServer, serving
 from tests.unit.installer_sample import AUTHORITY, KEY, PROOF, SYSTEMS, plan, settings
 
 #: canonical/subiquity's autoinstall-schema.json, which cannot be part of this project.
@@ -147,64 +145,10 @@ def test_shellcheck_takes_the_script(system: str, others: dict[str, Any], tmp_pa
 # The script, run by a real shell against a real server, on disks that are files.
 
 
-@dataclass
-class BootServer:
-    """Answers reports as it is told to, and keeps what it is sent."""
-
-    port: int = 0
-    codes: list[int] = field(default_factory=list)  # of the next answers; afterwards 200
-    reports: list[dict[str, str]] = field(default_factory=list)
-    logs: list[str] = field(default_factory=list)
-
-    def post(self, path: str, body: str) -> int:
-        parts = urlsplit(path)
-        if self.codes:
-            code = self.codes.pop(0)
-            if code != 200:
-                return code
-        if parts.path == "/boot/report":
-            told = {name: values[0] for name, values in parse_qs(body, strict_parsing=True).items()}
-            assert told.pop("token") == PROOF
-            self.reports.append(told)
-        elif parts.path == "/boot/log" and parse_qs(parts.query) == {"token": [PROOF]}:
-            self.logs.append(body)
-        else:
-            return 404
-        return 200
-
-    @property
-    def said(self) -> list[tuple[str, str]]:
-        """States and phases, in their order."""
-        return [(each["state"], each["phase"]) for each in self.reports]
-
-
 @pytest.fixture
 def server() -> Iterator[BootServer]:
-    known = BootServer()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.reply(200 if self.path.startswith("/scripts/") else 404, f"content of {self.path}\n")
-
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-            self.reply(known.post(self.path, body), "this is what the server says\n")
-
-        def reply(self, code: int, text: str) -> None:
-            self.send_response(code)
-            self.send_header("Content-Length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text.encode())
-
-        def log_message(self, *_: object) -> None:
-            """The requests are kept, that is enough."""
-
-    web = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    known.port = web.server_address[1]
-    threading.Thread(target=web.serve_forever, daemon=True).start()
-    yield known
-    web.shutdown()
-    web.server_close()
+    with serving() as known:
+        yield known
 
 
 TOOLS = [
