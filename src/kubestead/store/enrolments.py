@@ -152,7 +152,7 @@ class Enrolments(Transactions):
                 return enrolment
             same = enrolments.c.id == enrolment.id
             event = Event(0, now, "enrolment", enrolment.mac, actor=actor, correlation_id=correlation_id)
-            told = replace(event, message=f"enrolment {enrolment.code} {decision}")
+            told = replace(event, message=f"{enrolment.code} {decision}")
             self._bulk.append_events(connection, [told])
             if approve:
                 # A card has one MAC: whoever else asks with it is another, or the same with an older code.

@@ -96,7 +96,7 @@ class Event:
 
     id: int
     at: datetime
-    kind: str  # report | transition | lock | unlock | token | claim | registry | deadline
+    kind: str  # report | transition | lock | unlock | token | claim | registry | enrolment | deadline
     mac: str | None = None
     state: str | None = None
     previous_state: str | None = None
