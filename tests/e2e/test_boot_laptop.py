@@ -210,6 +210,7 @@ def test_the_role_on_localhost(laptop: Laptop, folder: str) -> None:
     laptop("cat > /root/hosts.yml", text=json.dumps({"pxe_server": inventory, "state_api": inventory}))
     settings = {
         "pxe_server_dhcp": "proxy",
+        "pxe_server_address": ADDRESS,
         "pxe_server_install_ssh_keys": [KEY],
         "state_api_wheels_from": "controller",
         "state_api_registry_source": "/root/registry.json",
