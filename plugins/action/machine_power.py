@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import sys
 import typing as t
 
 from ansible.errors import AnsibleActionFail
@@ -32,7 +33,10 @@ class ActionModule(ActionBase):
         result: t.Dict[str, t.Any] = super().run(tmp, task_vars)
         if self._task.check_mode:
             return {**result, "skipped": True, "msg": "in check mode no machine is switched on"}
-        self._variables = task_vars or {}
+        self._variables = dict(task_vars or {})
+        if str(self._connection.transport) == "local":
+            # Ansible's own Python has pyghmi; the one that a host of the inventory names need not.
+            self._variables["ansible_python_interpreter"] = sys.executable
         _valid, self._options = self.validate_argument_spec(_OPTIONS)
         bmc = self._options["bmc"]
         ways = {

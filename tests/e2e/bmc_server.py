@@ -20,6 +20,7 @@ from typing import Any
 import bcrypt
 import flask
 from pyghmi.ipmi.bmc import Bmc
+from pyghmi.ipmi.private.serversession import ServerSession
 from sushy_tools.emulator import main as emulator
 from sushy_tools.emulator.resources.systems.base import AbstractSystemsDriver
 from werkzeug.serving import make_server
@@ -27,6 +28,9 @@ from werkzeug.serving import make_server
 from kubestead.pki import ensure
 from lab import Lab
 from lab.machine import Machine
+
+# In a request to open a session of IPMI 2.0: where the algorithm of authentication is, and what it may be.
+_ALGORITHM, _SHA1, _NO_SUCH_ALGORITHM = 12, 1, 4
 
 
 class Journal:
@@ -158,6 +162,15 @@ def ipmi(power: Power, port: int, folder: Path, journal: Journal) -> None:
                 journal.note(once=not request["data"][1] & 0b01000000)
             super().set_system_boot_options(request, session)
 
+    accept = ServerSession.create_open_session_response
+
+    def accept_sha1(session: Any, request: Any) -> Any:
+        """It speaks cipher suite 3 only, but says so to nobody; a real controller refuses what it lacks."""
+        if request[_ALGORITHM] != _SHA1:
+            return bytearray([request[0], _NO_SUCH_ALGORITHM, 0, 0]) + bytearray(request[4:8])
+        return accept(session, request)
+
+    ServerSession.create_open_session_response = accept_sha1
     user, _, password = (folder / "login").read_text().partition(":")
     controller = Controller({user: password}, port=port, address="127.0.0.1")
     journal.note(ready=True)
