@@ -470,3 +470,16 @@ def test_a_run_that_is_cut_off(api: Api, run: Runner) -> None:
     assert api.of(MAC_A)[-1] == ("failed", "prepare", 16)
     assert "cut off" in api.reports[-1]["error"]
     assert not run.summary_file.exists()
+
+
+def test_after_provisioning_a_machine_is_ready_and_a_silent_play_reports_nothing(
+    api: Api, run: Runner
+) -> None:
+    task = "- ansible.builtin.fail: {msg: it did not come}\n  when: inventory_hostname == 'b'"
+    silent = play("provision", task).replace("n}", "n, kubestead_reports: false}", 1)
+    assert "kubestead_reports" in silent
+    code, said, summary = run(silent + play("provision"), api.url)
+    assert code == 2, said
+    assert api.of(MAC_A) == [("provisioning", "provision", None), ("ready", "provision", 100)]
+    assert api.of(MAC_B) == []
+    assert (summary["failure"]["host"], summary["failure"]["phase"]) == ("b", "provision")
