@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: machine_state
-short_description: Report how a machine is, or approve, lock, reinstall or retire it
+short_description: Report how a machine is, or approve, lock, install, rescue or retire it
 version_added: 0.1.0
 author: Kubestead contributors (@kubestead)
 description:
@@ -62,10 +62,13 @@ options:
     description:
       - V(approve) lets a machine be installed, V(retire) takes it out of use, V(lock) keeps the installer
         from it whatever else happens, V(unlock) ends that.
+      - V(install) has a machine without a system installed when it boots from the network next. Its disk has to
+        be empty. One that is being installed is left alone.
+      - V(rescue) has it boot once into a small system in memory; its disk is not touched.
       - V(reinstall) has it installed anew when it boots from the network next. All of its data is lost. It
         needs O(hostname). One that waits to be installed already is left alone.
     type: str
-    choices: [approve, lock, reinstall, retire, unlock]
+    choices: [approve, install, lock, reinstall, rescue, retire, unlock]
   hostname:
     description:
       - For O(action=reinstall), the machine's host name, so that no slip of the finger reinstalls another.
