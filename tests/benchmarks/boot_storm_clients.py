@@ -70,7 +70,8 @@ class Network:
                     answer = await asyncio.wait_for(queue.get(), left)
                 except TimeoutError:
                     break
-                if found := read_offer(answer.replace(_ACKNOWLEDGED, _OFFERED, 1), transaction):
+                found = read_offer(answer.replace(_ACKNOWLEDGED, _OFFERED, 1), transaction)
+                if found and found.address:
                     return found
         raise TimeoutError("DHCP does not answer")
 

@@ -26,9 +26,12 @@ class Check:
 
 
 def unit_check(name: str, unit: str) -> Check | None:
-    """How a unit of systemd is; None where there is none of that name."""
+    """How a unit of systemd is; None where there is none of that name, or no systemd."""
     command = ["systemctl", "show", unit, "--property=ActiveState,SubState,NRestarts,LoadState"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
     values = dict(line.partition("=")[::2] for line in done.stdout.splitlines())
     if values.get("LoadState") != "loaded":
         return None  # started in another way, by hand or in a container

@@ -97,11 +97,11 @@ def _fetch(url: str, method: str = "GET") -> str:
     return f"{url} answers"
 
 
-def fetch_by_tftp(address: str, name: str, port: int = TFTP_PORT) -> str:
+def fetch_by_tftp(address: str, name: str, port: int | None = None) -> str:
     """Fetch the first block of a file, and leave it at that."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.settimeout(_SECONDS)
-        client.sendto(struct.pack("!H", _READ) + name.encode() + b"\0octet\0", (address, port))
+        client.sendto(struct.pack("!H", _READ) + name.encode() + b"\0octet\0", (address, port or TFTP_PORT))
         answer, sender = client.recvfrom(1024)
         kind = struct.unpack("!H", answer[:2])[0]
         client.sendto(struct.pack("!HH", _ERROR, 0) + b"enough\0", sender)
