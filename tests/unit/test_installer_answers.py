@@ -176,6 +176,7 @@ def test_what_stands_in_the_way_is_said_before_anything_boots(tmp_path: Path) ->
 )
 def test_a_template_of_somebody_is_used_or_its_fault_is_named(tmp_path: Path, text: str, words: str) -> None:
     boot = boot_folder(tmp_path / "boot")
+    assert "d-i partman" in answer(plan("debian-13"), "preseed.cfg")
     own = tmp_path / "overrides" / "debian" / "preseed.cfg.j2"
     own.parent.mkdir(parents=True)
     own.write_text("d-i kubestead/own string {{ machine.hostname }}\n")
@@ -186,6 +187,8 @@ def test_a_template_of_somebody_is_used_or_its_fault_is_named(tmp_path: Path, te
     assert said
     assert words in said
     assert problem(plan("ubuntu-24.04"), boot) is None
+    own.unlink()
+    assert "d-i partman" in answer(plan("debian-13"), "preseed.cfg")
 
 
 def test_installers_are_brought_for_machines_that_use_them() -> None:

@@ -5,19 +5,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
 from jinja2 import (
-    ChoiceLoader,
+    BaseLoader,
     Environment,
-    FileSystemLoader,
     StrictUndefined,
     TemplateError,
+    TemplateNotFound,
     TemplateSyntaxError,
     select_autoescape,
 )
+from jinja2.loaders import split_template_path
 
 from .plan import InstallPlan
 
@@ -55,10 +57,32 @@ def _place(name: str) -> Path:
     return over if over.exists() else TEMPLATES / f"{name}.j2"
 
 
+class _Templates(BaseLoader):
+    """Finds templates; one that somebody puts before ours, changes or takes away is seen the next time."""
+
+    def __init__(self, overrides: Path) -> None:
+        self._folders = (overrides, TEMPLATES)
+
+    def get_source(self, environment: Environment, template: str) -> tuple[str, str, Callable[[], bool]]:
+        """The text, its file, and whether that is still the one."""
+        seen = self._look(template)
+        if seen is None:
+            raise TemplateNotFound(template)
+        return seen[0].read_text(encoding="utf-8"), str(seen[0]), lambda: self._look(template) == seen
+
+    def _look(self, template: str) -> tuple[Path, int, int] | None:
+        for folder in self._folders:
+            path = folder.joinpath(*split_template_path(template))
+            with suppress(FileNotFoundError, NotADirectoryError):
+                status = path.stat()
+                return path, status.st_mtime_ns, status.st_size
+        return None
+
+
 @lru_cache(maxsize=8)
 def _environment(overrides: Path) -> Environment:
     made = Environment(
-        loader=ChoiceLoader([FileSystemLoader(overrides), FileSystemLoader(TEMPLATES)]),
+        loader=_Templates(overrides),
         undefined=StrictUndefined,
         # These are scripts and settings, no pages: what is written into them is quoted by `sh` and `json`,
         # and nothing gets in that could begin another line.
