@@ -114,11 +114,11 @@ def redfish(power: Power, port: int, folder: Path, journal: Journal) -> None:
     app = emulator.app
     app.configure(extra_config={"SUSHY_EMULATOR_AUTH_FILE": str(folder / "htpasswd")})
 
-    @app.before_request
     def note() -> None:
         if flask.request.method in ("PATCH", "POST"):
             journal.note(path=flask.request.path.rpartition("/")[2], body=flask.request.get_json(silent=True))
 
+    app.before_request(note)
     ensure(folder / "pki", ["127.0.0.1"])
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(folder / "pki" / "server.crt", folder / "pki" / "server.key")

@@ -115,7 +115,7 @@ def test_the_playbook_for_all_hosts(lab: Lab, folder: Path, tmp_path: Path) -> N
         "ssh_access_key": str(folder / "id_ed25519"),
     }
     folder.mkdir(mode=0o700)
-    args = ["playbooks/ssh_access.yml", "-i", inventory, "--private-key", lab.private_key]
+    args = ["playbooks/ssh_access.yml", "-i", str(inventory), "--private-key", str(lab.private_key)]
     args += ["--ssh-common-args", f"-F none -o UserKnownHostsFile={folder / 'known_hosts'}"]
     refused = run(lab, PROGRAMS / "ansible-playbook", *args, "--extra-vars", json.dumps(settings))
     assert refused.returncode != 0  # nobody has said yes

@@ -50,7 +50,13 @@ class Site:
             "provision_grace": 1,
             **variables,
         }
-        words = ["-i", self.folder / "inventory", "playbooks/provision.yml", "--extra-vars", json.dumps(more)]
+        words = [
+            "playbooks/provision.yml",
+            "-i",
+            str(self.folder / "inventory"),
+            "--extra-vars",
+            json.dumps(more),
+        ]
         return [programs / "ansible-playbook", *words], environment(programs, **self.where())
 
     def where(self) -> dict[str, str]:
