@@ -10,6 +10,9 @@ import typing as t
 PHASES: t.Tuple[str, ...] = ("state_api", "prepare", "control_plane", "join", "network", "validate")
 VALIDATE = "validate"  # the machine is ready when this has passed
 PROVISION = "provision"  # stands outside the order too: a machine that was installed is ready after it
+# What installers report, in this order; the installed system then says FIRST_BOOT.
+INSTALLER_PHASES: t.Tuple[str, ...] = ("boot", "download", "disk", "write", "bootloader", "done")
+FIRST_BOOT = "first-boot"
 RESET = "reset"  # stands outside the order: it takes a cluster away
 
 

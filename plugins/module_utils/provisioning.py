@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from . import lifecycle
 from .boot_decision import MOST_ATTEMPTS
-from .phases import PROVISION
+from .phases import INSTALLER_PHASES, PROVISION
 from .state_api_machines import View, last_words
 
 NEW, NONE = "new", "none"
@@ -58,7 +58,7 @@ class Plan:
     start: t.List[str] = field(default_factory=list)
     """Has a system and is off: to be switched on."""
     wait: t.List[str] = field(default_factory=list)
-    """Is, or will be, installed. Includes those of `install`."""
+    """Has not booted yet what is, or will be, installed. Includes those of `install`."""
     reached: t.List[str] = field(default_factory=list)
     settled: t.List[str] = field(default_factory=list)
     """Those of `reached` and `start` that were at work before: nothing is to be reported of them."""
@@ -121,6 +121,10 @@ def _place(
     elif is_open and not view.get("locked") and _goes_on(state, installation):
         made.install.append(name)
         made.wait.append(name)
+    elif _boots_first(view) and (said or answers != ANSWERS):
+        # Its disk is written, and its host key not known yet.
+        made.start.append(name)
+        made.wait.append(name)
     elif answers == ANSWERS:
         made.reached.append(name)
     elif answers == UNCLEAR:
@@ -143,6 +147,11 @@ def _goes_on(state: t.Optional[str], installation: t.Mapping[str, t.Any]) -> boo
         most = installation.get("most_attempts") or MOST_ATTEMPTS
         return int(installation.get("attempts") or 0) < int(most)
     return state == lifecycle.INSTALL_PENDING
+
+
+def _boots_first(view: View) -> bool:
+    """Whether it was installed, and what was installed has not reported itself."""
+    return view.get("state") == lifecycle.INSTALLED and view.get("phase") in INSTALLER_PHASES
 
 
 def _has_system(view: View, completed: t.Optional[str]) -> bool:

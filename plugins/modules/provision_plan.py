@@ -77,7 +77,7 @@ start:
   type: list
   elements: str
 wait:
-  description: Those of RV(install), and those that are being installed now.
+  description: Those of RV(install), and those that are being installed or boot for the first time now.
   returned: success
   type: list
   elements: str

@@ -110,6 +110,13 @@ def test_an_installation_that_was_asked_for_goes_on() -> None:
         assert places(planned(view("failed", **open_), AWAY, wanted)) == {"install", "wait"}
 
 
+def test_what_boots_for_the_first_time_is_waited_for() -> None:
+    done = view("installed", phase="done", install={"desired_id": "a", "completed_id": "a"})
+    refused = {"answers": False, "said": "Host key verification failed."}
+    assert places(planned(done, AWAY)) == places(planned(done, refused)) == {"start", "wait"}
+    assert places(planned(done, HERE)) == {"reached"}
+
+
 def test_when_all_attempts_are_used_up_it_is_asked_for_anew() -> None:
     known = view("failed", phase="disk", install={"desired_id": "b", "attempts": 3})
     assert places(planned(known, AWAY)) == {"ask", "install", "wait"}
