@@ -16,7 +16,18 @@ def keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with keys and with a configuration of ssh that names them."""
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     for name, passphrase in (("first", ""), ("second", ""), ("closed", "a long passphrase")):
-        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", passphrase, "-C", name, "-f", tmp_path / name]
+        command = [
+            "ssh-keygen",
+            "-q",
+            "-t",
+            "ed25519",
+            "-N",
+            passphrase,
+            "-C",
+            name,
+            "-f",
+            str(tmp_path / name),
+        ]
         subprocess.run(command, check=True)
     (tmp_path / "second.pub").unlink()
     (tmp_path / "closed.pub").unlink()
