@@ -132,7 +132,7 @@ def test_what_hangs_boots_the_local_disk(place: Place) -> None:
             other.execute("BEGIN IMMEDIATE")
             began = time.monotonic()
             assert "cp-1" not in machine.boots()
-            assert 2 < time.monotonic() - began < 6
+            assert 2 < time.monotonic() - began < 15
             other.execute("ROLLBACK")
         client.act(MAC, "lock")
         assert client.machine(MAC)["install"]["attempts"] == 0

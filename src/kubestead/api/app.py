@@ -169,6 +169,6 @@ async def _sweep(store: Store, stream: Broadcaster) -> None:
             log.warning("deadlines cannot be looked at: %s", error)
             continue
         for record in expired:
-            log.warning("%s", record.error, extra={"machine": record.mac})
+            log.warning("%s", record.error or record.message, extra={"machine": record.mac})
         if expired:
             stream.wake()

@@ -38,7 +38,8 @@ _MAC = r"[0-9A-Za-z.:-]{12,20}"
 _SCRIPT = re.compile(rf"/boot/({_MAC})\.({IPXE}|{GRUB})")
 _ANSWER = re.compile(rf"/boot/answers/({_MAC})/([A-Za-z0-9][A-Za-z0-9._-]{{0,63}})")
 _REPORT, _LOG = "/boot/report", "/boot/log"
-_STORE_SECONDS = 3.0  # firmware gives up soon; a store that is this slow is taken for one that is broken
+# Firmware, and a web server before this one, give up soon: a store that is this slow counts as broken.
+_STORE_SECONDS = 6.0
 _INSTALLER_SECONDS = 15.0  # installers ask again
 LOG_LIMIT = 64 * 1024
 _FORM_LIMIT = 64 * 1024
@@ -178,13 +179,13 @@ class BootApp:
             made = Script(
                 script(mac, doubt, form=form, platform=details.get("platform")), LOCAL, doubt.reason
             )
-        log.info("%s boots %s: %s", mac, made.action, made.reason, extra={"machine": mac})
-        text = made.text
-        if preview:
-            text = text.replace("\n", "\n# a preview: nothing is counted\n", 1)
-        elif made.action != LOCAL:
+        if made.changed:
             self._tell()
-        return _script_answer(text)
+        verb = "would boot" if preview else "boots"
+        log.info("%s %s %s: %s", mac, verb, made.action, made.reason, extra={"machine": mac})
+        if preview:
+            return _script_answer(made.text.replace("\n", "\n# a preview: nothing is counted\n", 1))
+        return _script_answer(made.text)
 
     async def _answer(self, scope: Scope, given: str, name: str) -> Response:
         try:

@@ -73,6 +73,7 @@ class Script:
     text: str
     action: str
     reason: str
+    changed: bool = False  # the books were changed
 
 
 def details_of(query: Mapping[str, str]) -> dict[str, str]:
@@ -114,6 +115,7 @@ class Booting:
         """Installers are looked for below `boot_dir`."""
         self._registry, self._store = registry, store
         self._settings, self._boot_dir = settings, boot_dir
+        installers.load()
 
     def script(
         self,
@@ -137,8 +139,8 @@ class Booting:
                 loader = self._loader(machine, record, decision, form, details)
             except (NoInstallerError, SettingsError) as error:
                 decision = Decision(LOCAL, f"{_WISHED[decision.action]}, but {error}")
-        changes = decision.action != LOCAL or decision.used_up or decision.rescue_ends
-        if changes and not preview:
+        changes = not preview and (decision.action != LOCAL or decision.used_up or decision.rescue_ends)
+        if changes:
             given = self._store.hand_out(
                 mac,
                 registered=machine is not None,
@@ -159,7 +161,7 @@ class Booting:
             local_boot=settings.local_boot if settings else LOCAL_BOOT,
             loader=loader,
         )
-        return Script(text, decision.action, decision.reason)
+        return Script(text, decision.action, decision.reason, changes)
 
     def answer(self, mac: str, name: str, *, preview: bool = False) -> str:
         """One of the answer files of the machine's installation; one with a token in it mints that."""

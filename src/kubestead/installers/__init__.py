@@ -8,6 +8,7 @@ those of the rescue system, as `Rescue` names them.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,6 +29,7 @@ __all__ = [
     "answer",
     "answer_names",
     "boot_script",
+    "load",
     "problem",
     "rescue_answer",
     "rescue_problem",
@@ -115,6 +117,13 @@ def rescue_script(machine: Machine, settings: BootSettings, form: Form) -> str:
 def rescue_answer(machine: Machine, settings: BootSettings) -> str:
     """The rescue system's answer file."""
     return _rescue().rescue_answer(machine, settings)
+
+
+def load() -> None:
+    """Load every installer now: the first machine that boots has no time to wait for that."""
+    for name in sorted({IMAGE, *_BY_FAMILY.values()}):
+        with suppress(NoInstallerError):
+            _module(name, name)
 
 
 def _installer(plan: InstallPlan) -> Installer:

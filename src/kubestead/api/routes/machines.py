@@ -81,7 +81,7 @@ def retire_machine(request: Request, mac: MacInPath, body: ActionBody) -> Json:
 def install_machine(request: Request, mac: MacInPath, body: ActionBody) -> Json:
     """Have a new machine installed when it boots next.
 
-    One that has a system is refused, and so is, by the installer, a disk that is not empty: see `reinstall`.
+    One that has a system is refused, and so is, by the installer, a disk that is not empty.
     """
     _registered(request, mac)
     return _act(request, mac, "install", body)
