@@ -89,7 +89,9 @@ class InstallLab:
     def provision(self, *install: str, expect: ExitCode = ExitCode.DONE) -> str:
         """Run provision.yml for these machines, without any for the server alone; return what it said."""
         log = self.lab.folder / "provision.log"
-        variables = json.dumps({"provision_install": list(install) or "none"})
+        variables = json.dumps(
+            {"provision_install": list(install) or "none", "provision_timeout": INSTALL_SECONDS}
+        )
         limit = ":".join(["localhost", SERVER.name, *install])
         with log.open("w", encoding="utf-8") as output:
             arguments = ["--extra-vars", variables, "--limit", limit]
@@ -104,9 +106,11 @@ class InstallLab:
             run = pool.submit(self.provision, *names)
 
             def asked_for() -> bool:
-                return run.done() or all(self.view(name)["state"] == INSTALL_PENDING for name in names)
+                with suppress(StateApiError):  # the run may start it anew
+                    return all(self.view(name)["state"] == INSTALL_PENDING for name in names)
+                return False
 
-            assert wait_until(asked_for, BOOT_SECONDS, 0.5)
+            wait_until(lambda: run.done() or asked_for(), INSTALL_SECONDS, 0.5)
             since = {name: self.switch_on(name) for name in names} if not run.done() else {}
             said = run.result()
         for name in names:
