@@ -74,6 +74,8 @@ def test_who_asks_and_a_yes(api: Running) -> None:
         stranger["code"],
         known["code"],
     ]
+    assert "2 machines ask to be adopted: kubestead machines adopt" in kubestead("status").out
+    assert kubestead("status", "--json").json["asking"] == [stranger["code"], known["code"]]
     unasked = kubestead("machines", "adopt", stranger["code"])
     assert unasked.code == 2
     assert "there is no terminal to ask on" in unasked.err

@@ -35,6 +35,7 @@ def show_status(session: Session, server: bool) -> None:
     registry = session.api.registry()
     problems, warnings = list(registry["problems"]), list(registry["warnings"])
     failed = {mac: view for mac, view in views.items() if view["state"] == "failed"}
+    asking = [each["code"] for each in session.api.enrolments() if each["condition"] == "waiting"]
     checks = _checks(session, health, registry) if server else []
     pxe = _pxe(session) if server else PxeStatus()
     checks += pxe.checks
@@ -44,6 +45,7 @@ def show_status(session: Session, server: bool) -> None:
             "registry": {key: registry[key] for key in ("path", "condition", "problems", "warnings")},
             "states": counts(views.values()),
             "failed": failed,
+            "asking": asking,
         }
         if server:
             found["server"] = [asdict(check) for check in checks]
@@ -67,6 +69,9 @@ def show_status(session: Session, server: bool) -> None:
     for warning in warnings:
         show(Text(f"  - {one_line(warning)}", "yellow"))
     show(summary(views))
+    if asking:
+        ask = "1 machine asks" if len(asking) == 1 else f"{len(asking)} machines ask"
+        show(Text(f"{ask} to be adopted: kubestead machines adopt", "yellow"))
     if failed:
         table = MachineTable(list(failed.values()), width())
         show("", table.heading(), *table.rows())
