@@ -104,7 +104,7 @@ def test_who_edits_wrongly_changes_nothing(homelab: Homelab) -> None:
 
 def test_a_run_leaves_a_live_edit_alone(homelab: Homelab) -> None:
     homelab.takes(registry([BIOS, UEFI, OTHER]), OTHER.mac, OTHER.ip)
-    assert homelab.play(pxe_server_dhcp="dnsmasq")["changed"] == 0
+    assert homelab.play("pxe_server", pxe_server_dhcp="dnsmasq")["changed"] == 0
     assert homelab.address(OTHER.mac) == OTHER.ip
 
 
