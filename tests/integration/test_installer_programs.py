@@ -208,7 +208,9 @@ class Computer:
         (links / f"ata-{name}").symlink_to(device)
         return device
 
-    def run(self, word: str, *, patience: int = 2, least: int = 32 << 20, **others: Any) -> str:
+    def run(
+        self, word: str, *, patience: int = 2, still: int = 900, least: int = 32 << 20, **others: Any
+    ) -> str:
         """Run the script as the installer does; what it says."""
         shared = settings(base=f"http://127.0.0.1:{self.server.port}", user=others.pop("user", "root"))
         text = answer(plan("debian-13", settings=shared, **others), "install.sh")
@@ -218,11 +220,11 @@ class Computer:
             "\nrun='/tmp/kubestead'\n": f"\nrun={self.folder}/run\n",
             "\nlog='/var/log/syslog'\n": f"\nlog={self.folder}/log\n",
             "\npatience=600\n": f"\npatience={patience}\n",
+            "\nstill=900\n": f"\nstill={still}\n",
             f"\nleast_bytes={3 << 30}\n": f"\nleast_bytes={least}\n",
             " insist 300 ": f" insist {patience} ",
             "+ 60))": "+ 2))",
             "sleep 5": "sleep 1",
-            "for each in /var/log/*;": f"for each in {self.folder}/log;",
             "set_up /target\n": f"set_up {self.folder}/target\n",
         }.items():
             assert before in text, before
@@ -377,6 +379,20 @@ def test_an_installer_that_fails_is_started_again_with_its_last_words(
     assert server.reports[0]["message"].startswith("the installer's step bootstrap-base failed:")
     assert "an error & more" in server.reports[0]["message"]
     assert "bootstrap-base" in server.logs[0]
+    assert computer.heard("power") == ["reboot -f"]
+
+
+def test_an_installer_that_waits_for_an_answer_is_started_again(
+    computer: Computer, server: BootServer
+) -> None:
+    log = computer.folder / "log"
+    log.write_text("Nov 21 19:30:01 anna[9]: WARNING **: bad file\n")
+    # Time goes by in the moment that somebody sleeps, and a lease is renewed.
+    computer.tool("sleep", f'echo "Nov 21 19:30:02 udhcpc[7]: lease renewed" >>{log}')
+    computer.tool("reboot", f'echo "reboot $*" >>"{computer.folder}/power"; kill $PPID')
+    computer.run("watch", still=0)
+    assert server.said[-1] == ("failed", "download")
+    assert server.reports[-1]["message"].startswith("nothing has happened for 0 minutes; the last was: ")
     assert computer.heard("power") == ["reboot -f"]
 
 

@@ -27,7 +27,6 @@ _INSTALLER = Distribution(
     answers={PRESEED: "debian/preseed.cfg", SCRIPT: "debian/install.sh"},
     run=_RUN,
     log="/var/log/syslog",
-    logs="/var/log/*",
     least_gib=3,
 )
 

@@ -44,8 +44,7 @@ class Distribution:
     """One installer: where its kernel is, what it is told, which answers it asks for.
 
     answers: the template of each answer file, by name.
-    run, log, logs: in the running installer, a folder for us, the log whose end is kept, and those that grow
-    as long as something happens.
+    run, log: in the running installer, a folder for us and the log whose end is kept.
     """
 
     kernel: str
@@ -54,7 +53,6 @@ class Distribution:
     answers: Mapping[str, str]
     run: str
     log: str
-    logs: str
     least_gib: int
 
     def files_problem(self, plan: InstallPlan, boot_dir: Path) -> str | None:
@@ -107,7 +105,7 @@ class Distribution:
         )
 
     def _all(self, values: Mapping[str, object]) -> dict[str, object]:
-        ours = {"run": self.run, "log": self.log, "logs": self.logs, "least_bytes": self.least_gib * _GIB}
+        ours = {"run": self.run, "log": self.log, "least_bytes": self.least_gib * _GIB}
         return {**ours, **values}
 
 

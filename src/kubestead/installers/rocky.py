@@ -20,7 +20,6 @@ _INSTALLER = Distribution(
     answers={KICKSTART: "rocky/ks.cfg", SCRIPT: "rocky/install.sh"},
     run=_RUN,
     log="/tmp/anaconda.log",
-    logs="/tmp/*.log",
     least_gib=8,
 )
 

@@ -32,7 +32,6 @@ _INSTALLER = Distribution(
     },
     run=_RUN,
     log="/var/log/installer/subiquity-server-debug.log",
-    logs="/var/log/installer/*.log",
     least_gib=8,
 )
 
