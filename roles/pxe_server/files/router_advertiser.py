@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Managed by kubestead.homelab: role pxe_server
 """Tell machines that ask for an IPv6 router that there is none, so that iPXE does not wait for one.
