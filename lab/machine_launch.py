@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Become one machine's QEMU, in the lab's network.
+"""Run one machine's QEMU, in the lab's network.
 
     machine_launch.py FOLDER
 
 Run as a file by a bare interpreter (`python -I -S`). It writes down who it is before anything can go wrong,
 so that the machine is found whatever becomes of the one who started it. The tap is opened here and handed
-over as a descriptor: with the process, however it ends, it is gone from the bridge.
+over as a descriptor: with the processes, however they end, it is gone from the bridge. QEMU ends with this
+process, and is started again where the machine was to be reset (see qemu.py).
 """
 
 from __future__ import annotations
@@ -15,13 +16,16 @@ import errno
 import fcntl
 import json
 import os
+import signal
+import socket
 import struct
 import subprocess
 import sys
 import time
-from typing import NoReturn
 
+EVENTS = "events.sock"
 _CLONE_NEWNET = 0x40000000
+_PR_SET_PDEATHSIG = 1
 _TUNSETIFF = 0x400454CA
 _TAP_WITHOUT_HEADER = 0x0002 | 0x1000 | 0x4000  # IFF_TAP, IFF_NO_PI, IFF_VNET_HDR
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -69,7 +73,41 @@ def _open_tap(name: str) -> int:
             return descriptor
 
 
-def main() -> NoReturn:
+def _start(argv: list[str]) -> int:
+    qemu = os.fork()
+    if not qemu:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        os.execvp(argv[0], argv)
+    return qemu
+
+
+def _ended_to_reset(argv: list[str]) -> bool:
+    """Run QEMU to its end; say whether that was because the machine was to be reset."""
+    qemu, reason = _start(argv), ""
+    with socket.socket(socket.AF_UNIX) as events:
+        while True:
+            try:
+                events.connect(EVENTS)
+            except OSError:  # not yet there, or that of the QEMU before
+                if os.waitpid(qemu, os.WNOHANG)[0]:
+                    return False
+                time.sleep(0.02)
+            else:
+                break
+        with events.makefile("rw") as stream:
+            try:
+                stream.write('{"execute": "qmp_capabilities"}\n')
+                stream.flush()
+                for line in stream:
+                    said = json.loads(line)
+                    reason = said["data"]["reason"] if said.get("event") == "SHUTDOWN" else reason
+            except OSError:  # it has ended
+                pass
+    os.waitpid(qemu, 0)
+    return reason == "guest-reset"
+
+
+def main() -> None:
     """Do what the folder's launch.json says."""
     os.chdir(sys.argv[1])
     with open("launch.json") as stream:
@@ -80,7 +118,8 @@ def main() -> NoReturn:
     tap = _open_tap(config["tap"])
     subprocess.run(["ip", "link", "set", config["tap"], "master", config["bridge"], "up"], check=True)
     argv = [word.replace(config["placeholder"], str(tap)) for word in config["argv"]]
-    os.execvp(argv[0], argv)
+    while _ended_to_reset(argv):
+        pass
 
 
 if __name__ == "__main__":

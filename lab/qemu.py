@@ -7,8 +7,9 @@ import uuid
 from pathlib import Path
 
 from lab import firmware, host
+from lab.machine_launch import EVENTS
 from lab.machine_spec import MachineSpec
-from lab.qemu_probe import PROGRAM, Accelerator
+from lab.qemu_probe import EMULATED, PROGRAM, Accelerator
 
 # Program or file, and the Debian package that brings it. Only asked for when machines are wanted.
 PROGRAMS = {
@@ -47,7 +48,7 @@ def command(spec: MachineSpec, folder: Path, accelerator: Accelerator) -> list[s
         "-m", str(spec.memory), "-uuid", str(uuid.uuid5(uuid.NAMESPACE_OID, spec.mac)),
         "-smbios", f"type=1,manufacturer=Kubestead,product=lab machine,serial={spec.serial}",
         "-boot", "strict=on",
-        "-chardev", "socket,id=serial,path=serial.sock,server=on,wait=off,logfile=serial.log",
+        "-chardev", "socket,id=serial,path=serial.sock,server=on,wait=off,logfile=serial.log,logappend=on",
         "-serial", "chardev:serial", "-qmp", "unix:qmp.sock,server=on,wait=off",
         "-object", "rng-random,id=random,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=random",
         "-netdev", f"tap,id=network,fd={TAP}",
@@ -58,6 +59,12 @@ def command(spec: MachineSpec, folder: Path, accelerator: Accelerator) -> list[s
         "discard=unmap,detect-zeroes=unmap",
         "-device", f"virtio-blk-pci,drive=disk,serial={spec.serial},bootindex=2",
     ]  # fmt: skip
+    argv += ["-qmp", f"unix:{EVENTS},server=on,wait=off"]
+    if accelerator.kind == EMULATED:
+        # QEMU goes on to know what it had translated of the system before, and each byte that is then written
+        # to such a place takes milliseconds: a boot loader that moves a kernel there needs hours. So a reset
+        # is a new QEMU.
+        argv.append("-no-reboot")
     if efi:
         variables = _escaped(folder / "uefi-variables.fd")
         argv += ["-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={firmware.CODE}"]

@@ -79,6 +79,8 @@ class BootServer:
     """What machines ask, and when."""
 
     requests: list[tuple[float, str, str]] = field(default_factory=list)
+    to_reset: set[str] = field(default_factory=set)
+    """Paths that are answered once by a reset."""
 
     def answer(self, address: str, path: str) -> str | None:
         """The script for a request: the first leads to the machine's own, that one boots nothing."""
@@ -86,6 +88,9 @@ class BootServer:
         self.requests.append((time.monotonic(), address, path))
         if path == "/boot.ipxe":
             return f"#!ipxe\nchain http://{GATEWAY}/boot/${{net0/mac}}.ipxe\n"
+        if path in self.to_reset:
+            self.to_reset.remove(path)
+            return "#!ipxe\nreboot\n"
         if path.startswith("/boot/"):
             return "#!ipxe\necho nothing to boot for ${net0/mac} by ${platform}\nsleep 3600\n"
         return None
@@ -271,6 +276,22 @@ def test_a_machine_whose_qemu_was_killed_boots_again(lab: Lab, server: BootServe
     os.kill(process.pid, signal.SIGKILL)
     assert wait_until(lambda: table(lab)[BIOS]["state"] == "off", 10)
     asks(lab, server, BIOS, UEFI)
+
+
+def test_a_machine_that_resets_itself_boots_again(lab: Lab, server: BootServer) -> None:
+    machine = lab.machines.known(BIOS)
+    assert machine.spec
+    path = f"/boot/{machine.spec.mac}.ipxe"
+    server.to_reset.add(path)
+    cli("machine", "cut", BIOS)
+    asks(lab, server, BIOS)
+    before = machine.process
+    since = time.monotonic()
+    assert not server.to_reset, "it was told to reset"
+    server.wait_for(machine.spec.mac, machine.spec.ip, since)
+    assert machine.process == before
+    assert machine.state() == "running"
+    assert machine.serial_log.read_bytes().count(b"SeaBIOS") == 2
 
 
 def test_a_node_and_a_machine_do_not_meet(lab: Lab) -> None:

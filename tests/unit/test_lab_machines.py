@@ -199,10 +199,12 @@ def test_the_command_line() -> None:
     assert "-accel tcg -cpu max -smp 1 " in words
     assert "mac=52:54:00:4d:00:78,bootindex=1 " in words
     assert "pflash" not in words
+    assert "-no-reboot" in bios
     efi = " ".join(
         qemu.command(MachineSpec("disk-1", SPEC.ip, firmware="uefi"), folder, Accelerator(KVM, ""))
     )
     assert "-accel kvm -cpu host -smp " in efi
+    assert "-no-reboot" not in efi
     assert "bootindex=1,romfile= " in efi
     assert "file=/labs/a,,b/machines/disk-1/uefi-variables.fd" in efi
     assert sum(qemu.TAP in word for word in bios) == 1
