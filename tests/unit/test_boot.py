@@ -359,6 +359,19 @@ def test_answers_are_for_a_machine_that_was_given_the_installer(lab: Lab) -> Non
     assert lab.machine()["error"] == "the disk is too small"
 
 
+def test_an_answer_without_a_token_in_it_makes_none(lab: Lab) -> None:
+    """Debian's installer keeps its preseed on the disk: the token is in another of its answers."""
+    lab.ask("install")
+    lab.script()
+    boot_settings(lab.settings, method="installer", mirrors={"debian": "http://10.77.0.1/debian"})
+    preseed = lab.boot.get(f"/boot/answers/{CP}/preseed.cfg")
+    assert preseed.status_code == 200, preseed.text
+    assert lab.store.tokens() == []
+    script = lab.boot.get(f"/boot/answers/{CP}/install.sh")
+    assert re.search(r"\bksi_[A-Za-z0-9_-]{43}\b", script.text)
+    assert len(lab.store.tokens()) == 1
+
+
 def test_settings_that_break_meanwhile_are_told_to_the_installer(lab: Lab) -> None:
     lab.ask("install")
     lab.script()
