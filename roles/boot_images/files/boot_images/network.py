@@ -95,7 +95,7 @@ def build(shop: Workshop, deploy: Path, rescue: Path) -> dict[str, Any]:
     versions = system.versions()
     shutil.copyfile(system.folder / f"boot/vmlinuz-{kernel}", deploy / "vmlinuz")
     shutil.copyfile(system.folder / "boot/deploy.initrd", deploy / "initrd")
-    # Its script, local.cfg, is one for GRUB without a shell: what fails is passed over, and the next line is tried.
+    # Its script is one for GRUB without a shell: where a line fails, the next is tried.
     grub.local_boot(system, deploy / "local.efi")
     _configure(system)
     _squash(system.folder, rescue / "rescue.squashfs")
