@@ -23,8 +23,6 @@ from ansible_collections.kubestead.homelab.plugins.module_utils.waiting import (
 from ansible_collections.kubestead.homelab.plugins.plugin_utils.api_action import ApiAction
 from ansible_collections.kubestead.homelab.plugins.plugin_utils.messages import plain
 
-_MODULE = "kubestead.homelab.wait_for_machines"
-
 
 class ActionModule(ApiAction):
     """Waits here where the task is the controller's own, else has the module do it."""
@@ -35,10 +33,8 @@ class ActionModule(ApiAction):
         """Run the task."""
         result: t.Dict[str, t.Any] = super().run(tmp, task_vars)
         self._task.args = self.api_arguments(task_vars or {})
-        if not self.on_controller or self._task.check_mode:
-            found = self._execute_module(
-                module_name=_MODULE, module_args=self._task.args, task_vars=task_vars
-            )
+        if not self.on_controller or self._task.check_mode or self._task.async_val:
+            found = self.module(self._task.args, task_vars)
         else:
             _valid, options = self.validate_argument_spec({**OPTIONS, **API_OPTIONS})
             found = self._wait(options, task_vars or {})

@@ -16,6 +16,8 @@ class ApiAction(ActionBase):
     """Knows where the State API is, as the callback does: by `api_*`, `kubestead_api_*`, the environment, or
     the first host of group `state_api`. That holds for tasks on the controller, whose files they are."""
 
+    _supports_async = True
+
     def api_address(self, variables: t.Mapping[str, t.Any]) -> Address:
         """The address for this task."""
         arguments = self._task.args
@@ -38,14 +40,20 @@ class ApiAction(ActionBase):
     ) -> t.Dict[str, t.Any]:
         """Run the module of the task's name."""
         result: t.Dict[str, t.Any] = super().run(tmp, task_vars)
-        result.update(
-            self._execute_module(
-                module_name=f"kubestead.homelab.{self._task.action.rpartition('.')[2]}",
-                module_args=self.api_arguments(task_vars or {}),
-                task_vars=task_vars,
-            )
-        )
+        result.update(self.module(self.api_arguments(task_vars or {}), task_vars))
         return result
+
+    def module(
+        self, arguments: t.Dict[str, t.Any], task_vars: t.Optional[t.Dict[str, t.Any]]
+    ) -> t.Dict[str, t.Any]:
+        """The result of the module, in the background if the task wants that."""
+        found: t.Dict[str, t.Any] = self._execute_module(
+            module_name=f"kubestead.homelab.{self._task.action.rpartition('.')[2]}",
+            module_args=arguments,
+            task_vars=task_vars,
+            wrap_async=self._task.async_val,
+        )
+        return found
 
     @property
     def on_controller(self) -> bool:
