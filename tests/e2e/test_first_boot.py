@@ -184,7 +184,7 @@ def test_a_boot_does_not_wait_for_the_api(site: Site, spec: NodeSpec) -> None:
     assert site.on(spec, "systemctl", "is-system-running") == "running"
     assert site.on(spec, "systemctl", "is-active", UNIT) == "active"
     with site.api():
-        until(lambda: CODE.search(site.on(spec, "kubestead-agent", "status", expect=None)) is not None, 60)
+        until(lambda: CODE.search(site.on(spec, "kubestead-agent", "status", expect=None)) is not None, 180)
         code = CODE.search(site.on(spec, "cat", "/run/issue.d/kubestead.issue"))
         assert code
         site.kubestead("machines", "adopt", code[1], "--yes")

@@ -83,7 +83,7 @@ class Site:
 
     def code(self) -> str:
         """The code that the machine shows."""
-        until(lambda: self.has("enrolment.json"), 30)
+        until(lambda: self.has("enrolment.json"), 90)
         code: str = self.read("enrolment.json")["code"]
         return code
 
@@ -156,7 +156,7 @@ def test_an_api_that_is_down_is_waited_for(site: Site) -> None:
         assert (line["level"], "cannot be reached" in line["message"]) == ("WARN", True)
         with site.api_up():
             site.client.decide_enrolment(site.code(), approve=True)
-            assert agent.wait(60) == 0
+            assert agent.wait(120) == 0
             assert state_of(site)["state"] == "installed"
 
 
