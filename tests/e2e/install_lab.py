@@ -169,7 +169,7 @@ class InstallLab:
             argv, check=False, capture_output=True, text=True, timeout=seconds, stdin=subprocess.DEVNULL
         )
 
-    def ssh(self, name: str, command: str, seconds: float = 60, *, known: bool = True) -> str:
+    def ssh(self, name: str, command: str, seconds: float = 180, *, known: bool = True) -> str:
         """What a command on a machine prints. known: its host key is known, and checked."""
         done = self._run(name, command, seconds, known)
         assert done.returncode == 0, f"{command}: {done.stderr}{done.stdout}"
@@ -181,10 +181,10 @@ class InstallLab:
 
         def lets_in() -> bool:
             there = network.answers(self.lab.namespace, ip, 22)
-            return there and self._run(name, "true", 60, known).returncode == 0
+            return there and self._run(name, "true", 180, known).returncode == 0
 
         reached = wait_until(lets_in, seconds, 0.5)
-        assert reached, f"{name}: {self._run(name, 'true', 60, known).stderr}{self.last_words(name)}"
+        assert reached, f"{name}: {self._run(name, 'true', 180, known).stderr}{self.last_words(name)}"
 
     # The State API
 
@@ -213,7 +213,7 @@ class InstallLab:
 
     def act(self, name: str, action: str) -> dict[str, Any]:
         """Do something to a machine as an operator does."""
-        body = {"hostname": name} if action in ("reinstall", "rescue") else {}
+        body = {"hostname": name} if action == "reinstall" else {}
         mac = self.machines[name].mac
         found: dict[str, Any] = self.ask(lambda client: client.act(mac, action, **body))
         return found
