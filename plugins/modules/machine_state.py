@@ -62,8 +62,8 @@ options:
     description:
       - V(approve) lets a machine be installed, V(retire) takes it out of use, V(lock) keeps the installer
         from it whatever else happens, V(unlock) ends that.
-      - V(install) has a machine without a system installed when it boots from the network next. Its disk has to
-        be empty. One that is being installed is left alone.
+      - V(install) has a machine without a system installed when it boots from the network next. Its disk
+        has to be empty. One that is being installed is left alone.
       - V(rescue) has it boot once into a small system in memory; its disk is not touched.
       - V(reinstall) has it installed anew when it boots from the network next. All of its data is lost. It
         needs O(hostname). One that waits to be installed already is left alone.
