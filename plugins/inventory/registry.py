@@ -20,7 +20,8 @@ description:
     C(machine_distribution), C(machine_labels), C(machine_taints) and C(machine_locked). The others are there
     where the registry has them: C(machine_ip), C(machine_os), C(machine_disk), C(machine_firmware),
     C(machine_install_method), C(machine_gpu_pci_address), C(machine_proxmox) and C(machine_bmc).
-    C(machine) is all of that in one: the machine's record, with its C(hostname) and the keys that we do not know."
+    C(machine) is all of that in one: the machine's record, with its C(hostname) and the keys that we
+    do not know."
   - "C(ansible_host) is the machine's C(ip); without one, the address from which the State API heard of it
     last, where C(api_url) is set; without that it is not set, and Ansible goes by the host name."
   - A registry with problems gives no host at all, but an error that lists all the problems.
