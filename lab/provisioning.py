@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from lab.homelab import Homelab
 
 # From power-on to SSH of an installed machine; emulated, with both processors busy.
-BOOT_SECONDS = 300
+BOOT_SECONDS = 600
 _STEP = 20  # percent between two lines of the same phase
 _SERIAL_LINES = 15
 

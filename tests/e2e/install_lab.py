@@ -33,8 +33,8 @@ NAME = "install"
 SERVER = NodeSpec("lab-pxe", "debian-13", "10.77.0.10")
 NO_SOFTWARE = Software(NONE, "", "")
 # Emulated, on two processors that others use too: past these something hangs.
-INSTALL_SECONDS = 900
-BOOT_SECONDS = 300
+INSTALL_SECONDS = 1500
+BOOT_SECONDS = 600
 
 SAYS_DISK = "this is the local disk"
 _T = TypeVar("_T")

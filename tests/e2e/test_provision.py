@@ -54,7 +54,7 @@ def test_it_runs_from_its_disk(install_lab: InstallLab, name: str) -> None:
     assert int(size) > install_lab.machines[name].disk * 0.85, "it has grown to its disk"
     assert install_lab.ssh(name, "hostname") == name
     running = install_lab.ssh(
-        name, "systemctl is-system-running --wait || systemctl list-units --failed", 180
+        name, "systemctl is-system-running --wait || systemctl list-units --failed", 300
     )
     assert running == "running"
     assert install_lab.ssh(name, "getent shadow root | cut -d: -f2") in ("*", "!", "!*"), "no password"
