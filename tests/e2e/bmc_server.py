@@ -14,6 +14,7 @@ import logging
 import ssl
 import sys
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,9 @@ def redfish(power: Power, port: int, folder: Path, journal: Journal) -> None:
 def ipmi(power: Power, port: int, folder: Path, journal: Journal) -> None:
     """Serve IPMI 2.0, with a login."""
 
+    # It answers at once, as a real one does: IPMI repeats what is not answered, and a reset may not be repeated.
+    hands = ThreadPoolExecutor(1)
+
     class Controller(Bmc):  # type: ignore[misc]
         """The one machine."""
 
@@ -140,15 +144,15 @@ def ipmi(power: Power, port: int, folder: Path, journal: Journal) -> None:
 
         def power_on(self) -> None:
             journal.note(power="on")
-            power.on()
+            hands.submit(power.on)
 
         def power_off(self) -> None:
             journal.note(power="off")
-            power.off()
+            hands.submit(power.off)
 
         def power_reset(self) -> None:
             journal.note(power="reset")
-            power.reset()
+            hands.submit(power.reset)
 
         def get_boot_device(self) -> str:
             return self.device

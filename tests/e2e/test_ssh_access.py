@@ -38,7 +38,8 @@ def lab() -> Iterator[Lab]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Someone's ~/.ssh, which is not there yet."""
+    """Where someone's keys and known hosts are to be; their home has what ssh-copy-id writes to meanwhile."""
+    (tmp_path / ".ssh").mkdir(mode=0o700)
     return tmp_path / "ssh"
 
 
@@ -53,7 +54,8 @@ def run(lab: Lab, *words: str | Path, **more: str) -> subprocess.CompletedProces
 def deploy(lab: Lab, what: str, folder: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
     """`./deploy.sh ssh`."""
     python = [sys.executable, "-m", "kubestead.deploy", "ssh"]
-    return run(lab, *python, what, f"root@{NODE.ip}", "--folder", folder, *words, **more)
+    home = {"HOME": str(folder.parent), **more}
+    return run(lab, *python, what, f"root@{NODE.ip}", "--folder", folder, *words, **home)
 
 
 def host_keys(lab: Lab) -> set[str]:
