@@ -131,7 +131,7 @@ def redfish(power: Power, port: int, folder: Path, journal: Journal) -> None:
 def ipmi(power: Power, port: int, folder: Path, journal: Journal) -> None:
     """Serve IPMI 2.0, with a login."""
 
-    # It answers at once, as a real one does: IPMI repeats what is not answered, and a reset may not be repeated.
+    # It answers at once, as a real one does: IPMI repeats what is not answered, be it a reset.
     hands = ThreadPoolExecutor(1)
 
     class Controller(Bmc):  # type: ignore[misc]

@@ -165,7 +165,8 @@ def test_one_that_is_on_is_reset_because_it_is_to_be_installed(site: Site) -> No
     assert site.provision().returncode == 2
     assert site.journal("redfish")[-1]["body"] == {"ResetType": "ForceRestart"}
     assert site.journal("ipmi")[-1] == {"power": "reset"}
-    until(lambda: all(site.lab.machines.get(name).process != before[name] for name in MACHINES), 60)
+    machines = [site.lab.machines.get(name) for name in MACHINES]
+    until(lambda: all(one.process not in (None, before[one.name]) for one in machines), 60)
 
 
 def test_one_that_has_a_system_is_never_reset(site: Site) -> None:
@@ -209,13 +210,13 @@ def test_a_magic_packet_arrives_on_the_bridge(site: Site) -> None:
     ) as heard:
         assert heard.stdout is not None
         assert heard.stdout.readline() == "ready\n"
-        bmc = json.dumps({"type": "wol", "address": "10.77.0.255"})
+        options = {"bmc": {"type": "wol", "address": "10.77.0.255"}, "mac": BY_HAND}
         done = subprocess.run(
             site.lab.network_argv([
-                str(PROGRAMS / "ansible"), "localhost", "-i", "localhost,", "-c", "local", "-m", "kubestead.homelab.machine_power",
-                "-a", json.dumps({"bmc": json.loads(bmc), "mac": BY_HAND}),
+                str(PROGRAMS / "ansible"), "localhost", "-i", "localhost,", "-c", "local",
+                "-m", "kubestead.homelab.machine_power", "-a", json.dumps(options),
             ]),
-            cwd=CHECKOUT, env=environment(PROGRAMS), capture_output=True, text=True, check=False, timeout=60,
+            cwd=CHECKOUT, env=environment(PROGRAMS), capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert "woken by a magic packet" in done.stdout, done.stdout + done.stderr
         assert heard.stdout.readline() == "ffffffffffff 9\n"
