@@ -38,7 +38,8 @@ suite_lint() {
   check "changelog fragments" antsibull-changelog lint
   check "ansible-lint" env ANSIBLE_INVENTORY=inventory/lab ansible-lint --offline --strict -q
   if command -v shellcheck >/dev/null; then
-    check "shellcheck" shellcheck --external-sources deploy.sh test.sh environment.sh tests/*.sh .ci/run
+    check "shellcheck" shellcheck --external-sources deploy.sh test.sh environment.sh tests/*.sh .ci/run \
+      roles/boot_images/files/initramfs/* src/kubestead/agent/*.sh
   else
     skip "shellcheck" "it is not installed (apt-get install shellcheck)"
   fi
