@@ -91,7 +91,7 @@ def reported_keys(client: StateApiClient, mac: str) -> t.List[Key]:
 def scan(host: str, port: int, seconds: int) -> t.List[Key]:
     """The keys that a host shows to anybody who asks; none when it does not answer."""
     entry_name(host, port)  # no option, no list of hosts
-    words = ["ssh-keyscan", "-T", str(seconds), "-p", str(port), host]
+    words = ["ssh-keyscan", "-T", str(seconds), "-t", "ed25519,ecdsa,rsa", "-p", str(port), host]
     done = subprocess.run(words, check=False, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     lines = [_Line(line) for line in done.stdout.decode(errors="replace").splitlines()]
     return sorted({line.key for line in lines if line.key})
