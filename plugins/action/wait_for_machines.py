@@ -9,6 +9,7 @@ import time
 import typing as t
 
 from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.kubestead.homelab.plugins.module_utils.state_api_client import StateApiError
 from ansible_collections.kubestead.homelab.plugins.module_utils.state_api_module import API_OPTIONS, in_words
@@ -31,7 +32,9 @@ class ActionModule(ApiAction):
         self, tmp: t.Optional[str] = None, task_vars: t.Optional[t.Dict[str, t.Any]] = None
     ) -> t.Dict[str, t.Any]:
         """Run the task."""
-        result: t.Dict[str, t.Any] = super().run(tmp, task_vars)
+        result: t.Dict[str, t.Any] = ActionBase.run(
+            self, tmp, task_vars
+        )  # not ApiAction's: it runs the module
         self._task.args = self.api_arguments(task_vars or {})
         if not self.on_controller or self._task.check_mode or self._task.async_val:
             found = self.module(self._task.args, task_vars)

@@ -142,6 +142,11 @@ def test_from_written_down_to_installed(site: Site, version: str) -> None:
     assert "✘ stuck: stuck failed in phase disk: /dev/sda is not empty: reinstall erases it." in said
     assert "- locked: it has no system, and is locked: kubestead machines unlock locked" in said
     assert "new                  installed, first-boot: Debian GNU/Linux 13" in said
+    told = [line.strip() for line in said.splitlines() if line.startswith("  stuck ")]
+    assert told[0].endswith("install_pending") or "installing" in told[0], (
+        told
+    )  # while it went on, not at the end
+    assert "failed" in told[-1], told
     states = {NAMES[mac]: site.state(mac) for mac in NAMES}
     assert states == {"here": "ready", "new": "failed", "stuck": "failed", "locked": None}
     port = (site.folder / "inventory/host_vars/new.yml").read_text().split()[-1]
