@@ -70,7 +70,7 @@ def _made(found: t.Any, username: str, reference: str) -> Credentials:
     elif username:
         password = str(found)
     else:
-        username, _, password = str(found).partition(":")
+        username, _dummy, password = str(found).partition(":")
     if not username or not password:
         raise BmcError(
             f"bmc.credentials is {reference}, and there is no user and password: expected USER:PASSWORD, the "

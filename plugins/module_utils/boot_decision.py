@@ -124,7 +124,7 @@ def script(
     form: str = IPXE,
     hostname: t.Optional[str] = None,
     platform: t.Optional[str] = None,
-    local_boot: t.Mapping[str, str] = LOCAL_BOOT,
+    local_boot: t.Optional[t.Mapping[str, str]] = None,
     loader: str = "",
 ) -> str:
     """The script for a machine; raises ValueError when `mac` is none.
@@ -133,7 +133,7 @@ def script(
     `local` (in GRUB: the next lines), where the local disk is booted.
     platform: what iPXE says of its firmware; unknown, both ways to the local disk are tried.
     """
-    mac = normalise_mac(mac)
+    mac, local_boot = normalise_mac(mac), local_boot or LOCAL_BOOT
     name = hostname if hostname and _HOSTNAME.fullmatch(hostname) else mac
     # The reason may hold what a file or a person has said: nothing in it may mean anything to a boot loader.
     reason = _NOT_IN_SCRIPTS.sub(" ", decision.reason)[:200]

@@ -148,7 +148,7 @@ def _file_system(system: System, disk: Path) -> int:
     used = int(
         subprocess.run(["du", "-sk", str(system.folder)], check=True, capture_output=True).stdout.split()[0]
     )
-    inodes = sum(len(folders) + len(files) for _, folders, files in os.walk(system.folder))
+    inodes = sum(len(folders) + len(files) for dummy, folders, files in os.walk(system.folder))
     blocks = used * 5 // 4 + (_JOURNAL_MIB + 64) * 1024
     disk.unlink(missing_ok=True)
     # As for a large file system, which it becomes. What GRUB of Debian 12 cannot read is left out.
