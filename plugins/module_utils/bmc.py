@@ -38,7 +38,7 @@ def credentials(bmc: t.Mapping[str, t.Any], variable: t.Callable[[str], t.Any]) 
     `username` and `password`.
     """
     reference = str(bmc.get("credentials") or "")
-    kind, _, where = reference.partition(":")
+    kind, _dummy, where = reference.partition(":")
     if kind == "env":
         found: t.Any = os.environ.get(where)
     elif kind == "file":
