@@ -13,7 +13,6 @@ import lzma
 import re
 import shutil
 import subprocess
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -210,7 +209,7 @@ def _put(path: Path, root: Path, name: Path) -> None:
 
 
 def make_server(address: tuple[str, int], archive: str, own: Path, cache: Path) -> ThreadingHTTPServer:
-    """Serve `/debian`: files of `own`, else those of the archive, which are kept where they cannot change."""
+    """What serves `/debian`, once it is told to: files of `own`, else those of the archive, which are kept where they cannot change."""
     opener = urllib.request.build_opener()
     store = Store(cache, opener)
 
@@ -258,6 +257,4 @@ def make_server(address: tuple[str, int], archive: str, own: Path, cache: Path) 
         def log_message(self, *_: object) -> None:
             """The installer logs what it asks for."""
 
-    server = ThreadingHTTPServer(address, Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server
+    return ThreadingHTTPServer(address, Handler)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,6 +72,8 @@ def lab(parts: Parts, boot: Path, tmp_path_factory: pytest.TempPathFactory) -> I
             running.lab.namespace,
             lambda: make_server((GATEWAY, 80), parts.archive, parts.folder / "www", cache),
         )
+        # In this computer's own network, where the archive is.
+        threading.Thread(target=web.serve_forever, daemon=True).start()
         yield running
         web.shutdown()
         web.server_close()
