@@ -209,7 +209,10 @@ def _put(path: Path, root: Path, name: Path) -> None:
 
 
 def make_server(address: tuple[str, int], archive: str, own: Path, cache: Path) -> ThreadingHTTPServer:
-    """What serves `/debian`, once it is told to: files of `own`, else those of the archive, which are kept where they cannot change."""
+    """What serves `/debian`, once it is told to: files of `own`, else those of the archive.
+
+    Those that cannot change are kept.
+    """
     opener = urllib.request.build_opener()
     store = Store(cache, opener)
 
