@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-3.0-or-later
 # All tests, or those named: ./test.sh [lint|unit|sanity|integration|molecule|e2e|install]…
-# `install` has to be named: whole runs of distributions' installers, half an hour each. What this computer cannot run is skipped by name with the reason.
+# `install` has to be named: distributions' installers, faults in the middle of installations, a laptop as boot server.
+# What this computer cannot run is skipped by name with the reason.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")"
 . ./environment.sh
@@ -90,14 +91,17 @@ suite_molecule() {
   done
 }
 
+# Emulated machines that are slow by their nature: too long for every run of all tests.
+long=(tests/e2e/test_boot_laptop.py tests/e2e/test_installers.py tests/e2e/test_provision_faults.py)
+
 suite_e2e() {
   can_carry_lab e2e || return 0
-  check "e2e" python -m pytest tests/e2e --verbose -ra
+  check "e2e" python -m pytest tests/e2e "${long[@]/#/--ignore=}" --verbose -ra --durations=25
 }
 
 suite_install() {
   can_carry_lab install || return 0
-  check "install" python -m pytest tests/install --verbose -ra
+  check "install" python -m pytest "${long[@]}" tests/install --verbose -ra --durations=25
 }
 
 for suite in "${suites[@]}"; do
