@@ -26,8 +26,8 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 LAB_HOME = Path(os.environ.get("KUBESTEAD_LAB_HOME", "/var/lib/kubestead"))
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")
 
-# The limits that the second run is held to: seconds, and trips to the busiest machine; the server is asked for
-# State API, DHCP, TFTP, HTTP and images.
+# The limits that the second run is held to: seconds, and trips to the busiest machine. The server has more on
+# it: State API, DHCP, TFTP, HTTP and images.
 SECOND_RUN_SECONDS = 60
 SECOND_RUN_TRIPS = 30
 SERVER_TRIPS = 45
