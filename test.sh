@@ -92,7 +92,7 @@ suite_molecule() {
 }
 
 # Emulated machines that are slow by their nature: too long for every run of all tests.
-long=(tests/e2e/test_boot_laptop.py tests/e2e/test_installers.py tests/e2e/test_provision_faults.py)
+long=(tests/e2e/test_boot_laptop.py tests/e2e/test_installers.py tests/e2e/test_provision.py tests/e2e/test_provision_faults.py)
 
 suite_e2e() {
   can_carry_lab e2e || return 0
