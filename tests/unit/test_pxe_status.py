@@ -67,7 +67,7 @@ class Host:
                 )
             )
         }  # fmt: skip
-        (folder / "leases").write_text(f"{NOW + 60} 52:54:00:77:00:11 10.0.0.11 cp-1 *\n")
+        (folder / "leases").write_text(f"{NOW + 3600} 52:54:00:77:00:11 10.0.0.11 cp-1 *\n")
         self.runs("pxe-dhcp-dnsmasq", "pxe-tftp", "pxe-http", "pxe-reservations")
         self.outcome.write_text(
             json.dumps(asdict(Outcome("registry.json", "2026-11-21T20:00:00+00:00", 3, "x")))
