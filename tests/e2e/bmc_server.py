@@ -76,7 +76,7 @@ def redfish(power: Power, port: int, folder: Path, journal: Journal) -> None:
     """Serve Redfish by TLS, with a login."""
     identity = str(uuid.uuid5(uuid.NAMESPACE_OID, power.machine.name))
 
-    class Driver(AbstractSystemsDriver):  # type: ignore[misc]
+    class Driver(AbstractSystemsDriver):
         """The one machine."""
 
         driver = "<lab>"
@@ -134,7 +134,7 @@ def ipmi(power: Power, port: int, folder: Path, journal: Journal) -> None:
     # It answers at once, as a real one does: IPMI repeats what is not answered, be it a reset.
     hands = ThreadPoolExecutor(1)
 
-    class Controller(Bmc):  # type: ignore[misc]
+    class Controller(Bmc):
         """The one machine."""
 
         device = "default"
