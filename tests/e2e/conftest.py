@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
 
-from lab import LabError, MachineSpec, apt, qemu
+from lab import MachineSpec
 from tests.e2e.install_lab import InstallLab, boot_sector
+from tests.e2e.needs import require_machines
 
 GIB = 1 << 30
 MACHINES = [
@@ -24,15 +24,7 @@ MACHINES = [
 
 @pytest.fixture(scope="session")
 def install_lab() -> Iterator[InstallLab]:
-    try:
-        apt.install(qemu.missing_packages())
-    except LabError as error:
-        reason = f"machines cannot be emulated: {error}"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    if found := qemu.problems():
-        pytest.skip("; ".join(found))
+    require_machines()
     one = InstallLab({spec.name: spec for spec in MACHINES})
     one.lab.down()
     try:

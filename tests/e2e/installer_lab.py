@@ -21,11 +21,12 @@ from typing import Any
 import pytest
 
 from kubestead.model.debian_installer import SUITES, InstallerError, Source, present
-from lab import Lab, LabError, MachineSpec, apt, network, paths, qemu
+from lab import Lab, MachineSpec, apt, network, paths
 from lab.gateway import PROXY_PORT
 from lab.machine import Machine
 from lab.process import wait_until
 from lab.spec import GATEWAY
+from tests.e2e.needs import require_machines
 
 API_PORT, BOOT_PORT = 8080, 8081
 BASE = f"http://{GATEWAY}:{BOOT_PORT}"
@@ -128,16 +129,7 @@ def installer_lab(
     **more: Any,
 ) -> Iterator[InstallerLab]:
     """A lab with machines, by name, and their registry entries; `more` goes into the boot settings."""
-    wanted = {*qemu.missing_packages()} | (set() if shutil.which("dnsmasq") else {"dnsmasq-base"})
-    try:
-        apt.install(sorted(wanted))
-    except LabError as error:
-        reason = f"{' '.join(sorted(wanted))} cannot be installed: {error}"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    if found := qemu.problems():
-        pytest.skip("; ".join(found))
+    require_machines(*([] if shutil.which("dnsmasq") else ["dnsmasq-base"]))
     lab = Lab(name, say=print)
     lab.down()
     with ExitStack() as stack:

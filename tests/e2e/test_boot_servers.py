@@ -15,10 +15,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from lab import Lab, LabError, MachineSpec, apt, qemu
+from lab import Lab, MachineSpec
 from lab.host import problems
 from lab.process import wait_until
 from tests.e2e.boot_lab import Homelab, registry
+from tests.e2e.needs import require_machines
 
 pytestmark = pytest.mark.skipif(bool(os.geteuid() or problems()), reason="python -m lab check says why")
 
@@ -35,16 +36,7 @@ ROUTER = f"dhcp-range=10.77.0.210,10.77.0.219,255.255.255.0,10m\ndhcp-host={BIOS
 
 @pytest.fixture(scope="module")
 def homelab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Homelab]:
-    missing = {*qemu.missing_packages()} | (set() if shutil.which("dnsmasq") else {"dnsmasq-base"})
-    try:
-        if missing:
-            apt.install(sorted(missing))
-    except LabError as error:
-        if os.environ.get("CI"):
-            pytest.fail(str(error))
-        pytest.skip(str(error))
-    if found := qemu.problems():
-        pytest.skip("; ".join(found))
+    require_machines(*([] if shutil.which("dnsmasq") else ["dnsmasq-base"]))
     one = Homelab(Lab("boots", say=print), tmp_path_factory.mktemp("boots"))
     one.up()
     one.lab.machines_make([BIOS, UEFI])

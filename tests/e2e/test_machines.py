@@ -24,10 +24,11 @@ from urllib.parse import unquote
 
 import pytest
 
-from lab import Lab, LabError, apt, network, paths, qemu, qemu_probe
+from lab import Lab, network, paths, qemu_probe
 from lab.host import problems
 from lab.process import wait_until
 from lab.spec import GATEWAY
+from tests.e2e.needs import require_machines
 
 pytestmark = pytest.mark.skipif(bool(os.geteuid() or problems()), reason="python -m lab check says why")
 
@@ -108,17 +109,8 @@ class BootServer:
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    wanted = {} if shutil.which("dnsmasq") else {"dnsmasq-base"}
-    wanted = {*wanted, *qemu.missing_packages()} | (set() if LOADER.exists() else {"ipxe"})
-    try:
-        apt.install(sorted(wanted))
-    except LabError as error:
-        reason = f"{' '.join(sorted(wanted))} cannot be installed: {error}"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    if found := qemu.problems():
-        pytest.skip("; ".join(found))
+    dnsmasq = [] if shutil.which("dnsmasq") else ["dnsmasq-base"]
+    require_machines(*dnsmasq, *([] if LOADER.exists() else ["ipxe"]))
     one = Lab(NAME, say=print)
     one.down()
     before = ports()
