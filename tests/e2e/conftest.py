@@ -11,6 +11,10 @@ from lab import MachineSpec
 from tests.e2e.install_lab import InstallLab, boot_sector
 from tests.e2e.needs import require_machines
 
+# Tests whose labs are mostly nodes. The others are mostly emulated machines, of which one keeps one processor
+# busy: so the two halves run side by side, each in its order.
+NODES = ("test_first_boot", "test_homelab", "test_lab", "test_ssh_access")
+
 GIB = 1 << 30
 MACHINES = [
     MachineSpec("bios", "10.77.0.41", "52:54:00:77:00:41", "bios", 4 * GIB),
@@ -20,6 +24,13 @@ MACHINES = [
     MachineSpec("small", "10.77.0.44", "52:54:00:77:00:44", "bios", GIB // 16),
     MachineSpec("faulty", "10.77.0.45", "52:54:00:77:00:45", "bios", 4 * GIB),
 ]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Make two groups for --dist loadgroup."""
+    for item in items:
+        half = "nodes" if item.path.stem in NODES else "machines"
+        item.add_marker(pytest.mark.xdist_group(half))
 
 
 @pytest.fixture(scope="session")

@@ -28,6 +28,7 @@ from lab.process import wait_until
 from lab.provisioning import last_lines, plain
 from lab.qemu_probe import EMULATED
 from lab.software import NONE, Software
+from tests.figures import tell
 
 NAME = "install"
 SERVER = NodeSpec("lab-pxe", "debian-13", "10.77.0.10")
@@ -84,7 +85,7 @@ class InstallLab:
         assert wheels.wait() == 0
         started = time.monotonic()
         self.provision()
-        print(f"PXE server, State API and image: {time.monotonic() - started:.0f} s")
+        tell(f"PXE server, State API and image: {time.monotonic() - started:.0f} s")
 
     def provision(self, *install: str, expect: ExitCode = ExitCode.DONE) -> str:
         """Run provision.yml for these machines, without any for the server alone; return what it said."""
@@ -279,4 +280,4 @@ class InstallLab:
             if event["state"] in ("installed", "ready"):
                 steps.setdefault(event["state"], at)
         told = ", ".join(f"{step} {seconds:.0f} s" for step, seconds in steps.items())
-        print(f"{name} by {method}, {self[name].accelerator()}, from power-on: {told}")
+        tell(f"{name} by {method}, {self[name].accelerator()}, from power-on: {told}")

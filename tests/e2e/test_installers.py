@@ -20,6 +20,7 @@ from lab import MachineSpec
 from lab.host import problems
 from tests.e2e.initrd import unpack
 from tests.e2e.installer_lab import InstallerLab, installer, installer_lab
+from tests.figures import tell
 from tests.integration.report_server import serving
 from tests.unit.installer_sample import PROOF, plan, settings
 
@@ -66,7 +67,7 @@ def test_the_installer_reports_itself(lab: InstallerLab, begun: float, release: 
     spec, machine = SPECS[name], lab.lab.machines.known(name)
     try:
         now = lab.wait_for(spec.mac, lambda now: bool(now["message"] and name in now["message"]), SECONDS)
-        print(f"{name}: {time.monotonic() - begun:.0f} s from power-on to its first words")
+        tell(f"{name}: {time.monotonic() - begun:.0f} s from power-on to its first words")
     finally:
         lab.off(machine)
     assert (now["state"], now["phase"]) == (INSTALLING, "boot")

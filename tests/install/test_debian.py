@@ -18,6 +18,7 @@ from lab import MachineSpec, network, paths
 from lab.host import problems
 from lab.spec import GATEWAY
 from tests.e2e.installer_lab import InstallerLab, archive, installer, installer_lab
+from tests.figures import tell
 from tests.install.debian_archive import SUITE, LackingError, Parts, kernel_of, make_server
 
 pytestmark = pytest.mark.skipif(bool(os.geteuid() or problems()), reason="python -m lab check says why")
@@ -47,8 +48,8 @@ def parts(boot: Path, tmp_path_factory: pytest.TempPathFactory) -> Parts:
         made.build(source)
     except LackingError as error:
         pytest.skip(str(error))
-    print(f"the archive lacks {len(made.lacking)} parts of the installer: {' '.join(made.lacking)}")
-    print(f"made of ordinary packages: {' '.join(made.made) or 'none'}")
+    tell(f"the archive lacks {len(made.lacking)} parts of the installer: {' '.join(made.lacking)}")
+    tell(f"made of ordinary packages: {' '.join(made.made) or 'none'}")
     return made
 
 
@@ -85,12 +86,12 @@ def test_an_empty_machine_ends_installed(lab: InstallerLab) -> None:
     begun = time.monotonic()
     lab.lab.machines_up([SPEC])
     now = lab.wait_for(mac, lambda now: now["state"] in (INSTALLED, FAILED), SECONDS)
-    print(f"{time.monotonic() - begun:.0f} s from power-on to installed")
+    tell(f"{time.monotonic() - begun:.0f} s from power-on to installed")
     log = lab.ask(f"/api/data/{mac}/install_log")["value"]["text"]
     assert now["state"] == INSTALLED, f"{now['error']}\n{log[-3000:]}"
     assert "token=" not in log
     lab.wait_for(mac, lambda now: now["phase"] == "first-boot", 900)
-    print(f"{time.monotonic() - begun:.0f} s from power-on to the first words of the installed system")
+    tell(f"{time.monotonic() - begun:.0f} s from power-on to the first words of the installed system")
     keys = lab.ask(f"/api/data/{mac}/ssh_host_keys")["value"]
     lab.lab.machine_known_hosts.write_text("".join(f"{NAME},{SPEC.ip} {key}\n" for key in keys))
 
