@@ -62,6 +62,10 @@ class InstallLab:
     machines: dict[str, MachineSpec]
     """Those of the registry, by name."""
     lab: Lab = field(default_factory=lambda: Lab(NAME, say=print))
+    entry: Mapping[str, Any] = field(default_factory=dict)
+    """What their entries in the registry have beside what the lab's machines have."""
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of the roles."""
 
     @property
     def homelab(self) -> Homelab:
@@ -75,7 +79,13 @@ class InstallLab:
         known = inventory.entries(self.lab.folder, 1, None, EMULATED)
         [pattern] = [entry for entry in known.values() if "firmware" in entry]
         own = {
-            spec.mac: {**pattern, "hostname": spec.name, "ip": spec.ip, "firmware": spec.firmware}
+            spec.mac: {
+                **pattern,
+                **self.entry,
+                "hostname": spec.name,
+                "ip": spec.ip,
+                "firmware": spec.firmware,
+            }
             for spec in self.machines.values()
         }
         inventory.write(self.lab.folder, own)
@@ -91,7 +101,11 @@ class InstallLab:
         """Run provision.yml for these machines, without any for the server alone; return what it said."""
         log = self.lab.folder / "provision.log"
         variables = json.dumps(
-            {"provision_install": list(install) or "none", "provision_timeout": INSTALL_SECONDS}
+            {
+                "provision_install": list(install) or "none",
+                "provision_timeout": INSTALL_SECONDS,
+                **self.variables,
+            }
         )
         limit = ":".join(["localhost", SERVER.name, *install])
         with log.open("w", encoding="utf-8") as output:

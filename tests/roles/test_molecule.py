@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Each role by its molecule scenario, on real nodes: converged, converged again without a change, verified."""
+"""Each role by its molecule scenario, on real nodes: converged, again without a change, and verified."""
 
 from __future__ import annotations
 
@@ -20,4 +20,6 @@ ROLES = sorted(
 @pytest.mark.parametrize("role", ROLES)
 def test_role(role: str) -> None:
     done = subprocess.run([CHECKOUT / "tests" / "molecule.sh", role], check=False, stdin=subprocess.DEVNULL)
-    assert done.returncode == 0, f"tests/molecule.sh {role} ended with {done.returncode}; what it said is below"
+    assert done.returncode == 0, (
+        f"tests/molecule.sh {role} ended with {done.returncode}"
+    )
