@@ -62,8 +62,8 @@ class InstallLab:
     machines: dict[str, MachineSpec]
     """Those of the registry, by name."""
     lab: Lab = field(default_factory=lambda: Lab(NAME, say=print))
-    entry: Mapping[str, Any] = field(default_factory=dict)
-    """What their entries in the registry have beside what the lab's machines have."""
+    entries: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By name, what an entry in the registry has beside what those of the lab's machines have."""
     variables: Mapping[str, Any] = field(default_factory=dict)
     """Settings of the roles."""
 
@@ -81,7 +81,7 @@ class InstallLab:
         own = {
             spec.mac: {
                 **pattern,
-                **self.entry,
+                **self.entries.get(spec.name, {}),
                 "hostname": spec.name,
                 "ip": spec.ip,
                 "firmware": spec.firmware,
@@ -282,8 +282,8 @@ class InstallLab:
 
     # Figures
 
-    def tell_times(self, name: str, method: str, since: float) -> None:
-        """Print how long it took from power-on to each step of an installation."""
+    def tell_times(self, name: str, method: str, since: float) -> dict[str, float]:
+        """Print how long it took from power-on to each step of an installation; return the seconds."""
         steps: dict[str, float] = {}
         for event in self.events(name):
             at = datetime.fromisoformat(event["at"].replace("Z", "+00:00")).timestamp() - since
@@ -295,3 +295,4 @@ class InstallLab:
                 steps.setdefault(event["state"], at)
         told = ", ".join(f"{step} {seconds:.0f} s" for step, seconds in steps.items())
         tell(f"{name} by {method}, {self[name].accelerator()}, from power-on: {told}")
+        return steps

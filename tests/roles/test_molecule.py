@@ -20,6 +20,4 @@ ROLES = sorted(
 @pytest.mark.parametrize("role", ROLES)
 def test_role(role: str) -> None:
     done = subprocess.run([CHECKOUT / "tests" / "molecule.sh", role], check=False, stdin=subprocess.DEVNULL)
-    assert done.returncode == 0, (
-        f"tests/molecule.sh {role} ended with {done.returncode}"
-    )
+    assert done.returncode == 0, f"tests/molecule.sh {role} ended with {done.returncode}"
