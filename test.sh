@@ -88,7 +88,7 @@ suite_molecule() {
   check "molecule" python -m pytest tests/roles --numprocesses 2 --dist worksteal --verbose --durations=0
 }
 
-# Nodes and emulated machines side by side (tests/e2e/conftest.py).
+# Two groups of tests side by side (tests/e2e/conftest.py).
 suite_e2e() {
   can_carry_lab e2e || return 0
   check "e2e" python -m pytest tests/e2e --numprocesses 2 --dist loadgroup --verbose -ra --durations=25

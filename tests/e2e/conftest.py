@@ -11,9 +11,12 @@ from lab import MachineSpec
 from tests.e2e.install_lab import InstallLab, boot_sector
 from tests.e2e.needs import require_machines
 
-# Tests whose labs are mostly nodes. The others are mostly emulated machines, of which one keeps one processor
-# busy: so the two halves run side by side, each in its order.
-NODES = ("test_first_boot", "test_homelab", "test_lab", "test_ssh_access")
+# Tests run side by side, but not those of one group: the limits of this computer's kernel do not let the nodes
+# of all of them live at once, and whole installations share one lab. Every other file is a group of its own.
+GROUPS = {
+    "nodes": ("test_boot_servers", "test_first_boot", "test_homelab", "test_lab", "test_ssh_access"),
+    "install": ("test_provision", "test_provision_faults"),
+}
 
 GIB = 1 << 30
 MACHINES = [
@@ -27,10 +30,10 @@ MACHINES = [
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Make two groups for --dist loadgroup."""
+    """Make the groups for --dist loadgroup."""
+    group = {stem: name for name, stems in GROUPS.items() for stem in stems}
     for item in items:
-        half = "nodes" if item.path.stem in NODES else "machines"
-        item.add_marker(pytest.mark.xdist_group(half))
+        item.add_marker(pytest.mark.xdist_group(group.get(item.path.stem, item.path.stem)))
 
 
 @pytest.fixture(scope="session")
