@@ -11,8 +11,8 @@ from lab import MachineSpec
 from tests.e2e.install_lab import InstallLab, boot_sector
 from tests.e2e.needs import require_machines
 
-# Tests run side by side, but not those of one group: the limits of this computer's kernel do not let the nodes
-# of all of them live at once, and whole installations share one lab. Every other file is a group of its own.
+# Tests run side by side, but not those of one group: this computer's kernel has limits that the nodes of all
+# of them would outgrow, and whole installations share one lab. Every other file is a group of its own.
 GROUPS = {
     "nodes": ("test_boot_servers", "test_first_boot", "test_homelab", "test_lab", "test_ssh_access"),
     "install": ("test_provision", "test_provision_faults"),
