@@ -85,18 +85,18 @@ can_carry_lab() {
 # Two at a time: what a scenario waits for leaves a processor to the other.
 suite_molecule() {
   can_carry_lab molecule || return 0
-  check "molecule" python -m pytest tests/roles --numprocesses 2 --dist worksteal --verbose --durations=0
+  check "molecule" python -m pytest tests/roles --numprocesses 2 --dist worksteal -vv --durations=0
 }
 
 # Two groups of tests side by side (tests/e2e/conftest.py).
 suite_e2e() {
   can_carry_lab e2e || return 0
-  check "e2e" python -m pytest tests/e2e --numprocesses 2 --dist loadgroup --verbose -ra --durations=25
+  check "e2e" python -m pytest tests/e2e --numprocesses 2 --dist loadgroup -vv -ra --durations=25
 }
 
 suite_install() {
   can_carry_lab install || return 0
-  check "install" python -m pytest tests/install --verbose -ra --durations=25
+  check "install" python -m pytest tests/install -vv -ra --durations=25
 }
 
 for suite in "${suites[@]}"; do
