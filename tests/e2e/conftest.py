@@ -29,6 +29,7 @@ MACHINES = [
 ]
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist asks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Make the groups for --dist loadgroup."""
     group = {stem: name for name, stems in GROUPS.items() for stem in stems}
