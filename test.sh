@@ -91,7 +91,7 @@ suite_molecule() {
 # Two groups of tests side by side (tests/e2e/conftest.py).
 suite_e2e() {
   can_carry_lab e2e || return 0
-  check "e2e" python -m pytest tests/e2e --numprocesses 2 --dist loadgroup -vv -ra --durations=25
+  check "e2e" python -m pytest tests/e2e --numprocesses 2 -vv -ra --durations=25
 }
 
 suite_install() {

@@ -4,14 +4,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from lab import MachineSpec
 from tests.e2e.install_lab import InstallLab, boot_sector
 from tests.e2e.needs import require_machines
 
-# Tests run side by side, but not those of one group: this computer's kernel has limits that the nodes of all
+# Files run side by side, but not those of one group: this computer's kernel has limits that the nodes of all
 # of them would outgrow, and whole installations share one lab. Every other file is a group of its own.
 GROUPS = {
     "nodes": ("test_boot_servers", "test_first_boot", "test_homelab", "test_lab", "test_ssh_access"),
@@ -29,12 +32,17 @@ MACHINES = [
 ]
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist asks for groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Make the groups for --dist loadgroup."""
-    group = {stem: name for name, stems in GROUPS.items() for stem in stems}
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group.get(item.path.stem, item.path.stem)))
+class Groups(LoadScopeScheduling):
+    """What xdist gives to a worker at a time."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        stem = Path(nodeid.partition("::")[0]).stem
+        return next((group for group, stems in GROUPS.items() if stem in stems), stem)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """Keep each group together."""
+    return Groups(config, log)
 
 
 @pytest.fixture(scope="session")
