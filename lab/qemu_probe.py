@@ -70,8 +70,8 @@ class Accelerator:
     def arguments(self) -> list[str]:
         """QEMU's options. One CPU when emulating: a kernel was seen to panic with two.
 
-        And one without CMPXCHG16B: QEMU 7.2 spoils the flags with it, so that each second start of Debian 13's
-        kernel 6.12.107, which allocates memory by it, ended in a double fault; without it none of 31 did.
+        And one without CMPXCHG16B: QEMU 7.2 spoils the flags with it. Of 27 starts of Debian 13's kernel
+        6.12.107, which allocates memory by it, 12 ended in a fault; without it none of 31.
         """
         if self.kind == KVM:
             return ["-accel", "kvm", "-cpu", "host", "-smp", str(min(2, os.cpu_count() or 1))]
