@@ -26,7 +26,7 @@ NAME, RELEASE, IMAGE = "debian", "13", "image"
 SPEC = MachineSpec(NAME, "10.77.0.51", disk=8 << 30, memory=1536)
 IMAGE_SPEC = MachineSpec(IMAGE, "10.77.0.52", disk=8 << 30, memory=1536)
 TIMES_FASTER = 4
-SECONDS = 5400  # emulated, on processors that others use too
+SECONDS = 7200  # emulated, on processors that others use too
 # The console, parts of the installer that this computer's archive may lack, and what makes it quicker where
 # the machine is emulated: a small kernel, and no waiting for a disk that is not one.
 ARGUMENTS = (
