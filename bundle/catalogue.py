@@ -96,9 +96,10 @@ def load(path: Path = places.CATALOGUE) -> Catalogue:
             "artifacts_kubernetes_image_repository",
             "artifacts_flannel_image_repository",
             "artifacts_library_image_repository",
-            "artifacts_kubernetes_packages_base",
         )
     }
+    homes = data.get("artifacts_homes") or {}
+    texts["artifacts_homes.kubernetes_packages"] = homes.get("kubernetes_packages")
     problems += [f"{path}: {key} must be plain text" for key, v in texts.items() if not isinstance(v, str)]
     if problems:
         raise WrongInputError(*problems)
@@ -109,7 +110,7 @@ def load(path: Path = places.CATALOGUE) -> Catalogue:
         flannel_images=str(texts["artifacts_flannel_image_repository"]),
         library_images=str(texts["artifacts_library_image_repository"]),
         public_registries=tuple(_url(u) for u in data.get("artifacts_probe_registries") or []),
-        packages_base=str(texts["artifacts_kubernetes_packages_base"]),
+        packages_base=f"https://{texts['artifacts_homes.kubernetes_packages']}",
     )
 
 
