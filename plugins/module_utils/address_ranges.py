@@ -26,6 +26,14 @@ class Checked:
     warnings: list[str] = field(default_factory=list)
 
 
+def as_list(problems: t.Sequence[str]) -> str:
+    """Return problems a line each; names of hosts and variables stay as they are at the beginning of one."""
+    return "".join(
+        f"\n- {line[:1].upper() + line[1:] if line.split(' ')[0] in ('the', 'it') else line}"
+        for line in problems
+    )
+
+
 def parse_ranges(name: str, text: str) -> tuple[list[Network], list[str]]:
     """Read one range, or one for each address family with a comma between; return ranges and problems."""
     networks: list[Network] = []
