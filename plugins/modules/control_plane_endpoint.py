@@ -96,8 +96,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 missing:
-  description: Packages that have to be installed first. Nothing was done when there are any, except in check
-    mode.
+  description: Packages that have to be installed before anything is done. In check mode they count among
+    RV(actions) instead.
   returned: always
   type: list
   elements: str
@@ -500,7 +500,7 @@ def main() -> None:
     result: dict[str, Any] = {
         "changed": bool(endpoint.actions),
         "actions": endpoint.actions,
-        "missing": missing,
+        "missing": [] if module.check_mode else missing,
         "holder": endpoint.holder(),
         "ready": ready,
         "later": endpoint.later,
