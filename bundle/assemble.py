@@ -136,7 +136,7 @@ def _sweep(
         manifest = json.loads(layout.blob(descriptor["digest"]).read_bytes())
         wanted |= {descriptor["digest"], manifest["config"]["digest"]}
         wanted |= {layer["digest"] for layer in manifest["layers"]}
-    for top in ("apt", "bin", "images"):
+    for top in ("apt", "bin", "files", "images"):
         for left in (folder / top).rglob(f"{UNFINISHED}*"):  # by a build that was killed
             left.unlink()
     keep = {digest.removeprefix("sha256:") for digest in wanted}
@@ -144,9 +144,9 @@ def _sweep(
         if blob.name not in keep:
             blob.unlink()
     packages = {o["path"] for e in minors.values() for part in e["parts"] for o in part["outputs"]}
-    for deb in folder.glob("apt/*/*/*.deb"):
-        if str(deb.relative_to(folder)) not in packages:
-            deb.unlink()
+    for file in (*folder.glob("apt/*/*/*.deb"), *(f for f in folder.glob("files/**/*") if f.is_file())):
+        if str(file.relative_to(folder)) not in packages:
+            file.unlink()
 
 
 def _files(folder: Path, minors: dict[str, Any]) -> Iterable[stamp.Output]:

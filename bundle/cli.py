@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from bundle import assemble, build, catalogue, oci, places, probe, server, status, verify
+from bundle import assemble, build, catalogue, oci, places, probe, recipe, server, status, verify
 from bundle.errors import BundleError, LacksError
 from kubestead.exit_codes import ExitCode
 
@@ -69,6 +69,7 @@ def _build(options: argparse.Namespace) -> int:
             wait=not options.no_wait,
             rebuild=tuple(options.rebuild),
             install=options.install_missing,
+            addons=tuple(options.addons),
         ),
         _tell,
     )
@@ -166,6 +167,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument(
         "--rebuild", action="append", default=[], metavar="PART", help="build this part anew"
+    )
+    command.add_argument(
+        "--with",
+        dest="addons",
+        action="append",
+        default=[],
+        metavar="ADDON",
+        help=f"add {', '.join(recipe.ADDONS)} or all of them ({build.ALL}); what is in the bundle stays",
     )
     command.add_argument(
         "--keep-caches", action="store_true", help="keep modules and compiled packages afterwards"

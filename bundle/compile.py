@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,9 +36,16 @@ class Toolchain:
         return gotool.environment(self.caches, CGO_ENABLED="1" if program.cgo else "0")
 
 
+def is_common(program: Program, minor: str) -> bool:
+    """Whether all minors have the same of a program."""
+    return not program.own and not (places.MODULES / minor / program.name).is_dir()
+
+
 def source_folder(program: Program, minor: str) -> Path:
     """Where a program's ``go.mod`` is kept in the checkout."""
-    return places.PROGRAMS / program.name if program.own else places.MODULES / minor / program.name
+    if program.own:
+        return places.PROGRAMS / program.name
+    return (places.COMMON if is_common(program, minor) else places.MODULES / minor) / program.name
 
 
 def source_files(program: Program, minor: str) -> list[Path]:
@@ -148,8 +155,8 @@ def _follow(process: subprocess.Popen[str], progress: Callable[[int], None]) -> 
 class Prefetcher:
     """Downloads the modules of the coming programs while others are compiled, and counts their packages."""
 
-    def __init__(self, minor: str, toolchain: Toolchain, folder: Path) -> None:
-        self.minor, self.toolchain, self.folder = minor, toolchain, folder
+    def __init__(self, minor: str, toolchains: Mapping[str, Toolchain], folder: Path) -> None:
+        self.minor, self.toolchains, self.folder = minor, toolchains, folder
         self.totals: dict[str, int] = {}
         self._lock = threading.Lock()
         self._stopped = False
@@ -174,14 +181,15 @@ class Prefetcher:
         for program in programs:
             work = _workplace(program, self.minor, self.folder / program.name)
             tags = ["-tags", ",".join(program.tags)] if program.tags else []
-            command = [str(self.toolchain.program), "list", "-deps", *tags, *_targets(program, self.minor)]
+            toolchain = self.toolchains[program.name]
+            command = [str(toolchain.program), "list", "-deps", *tags, *_targets(program, self.minor)]
             with self._lock:
                 if self._stopped:
                     return
                 self._process = subprocess.Popen(
                     gotool.dying_with_us(command),
                     cwd=work,
-                    env=self.toolchain.environment(program),
+                    env=toolchain.environment(program),
                     stdout=subprocess.PIPE,
                     stderr=subprocess.DEVNULL,
                     text=True,

@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from bundle import gotool
 from bundle.catalogue import Catalogue, Versions
 
 DEBIAN_BASE = ("ca-certificates",)
@@ -48,6 +49,16 @@ class Package:
     folders: tuple[str, ...] = ()
     conffiles: tuple[str, ...] = ()
     reload_systemd: bool = False
+    relations: Mapping[str, str] = field(default_factory=dict)
+    homepage: str = ""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A tar archive with one program in it: its path in the bundle, the program's path in it."""
+
+    path: str
+    member: str
 
 
 @dataclass(frozen=True)
@@ -61,6 +72,7 @@ class Part:
     layers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     seconds: int = 5
+    archives: Mapping[str, Archive] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -115,6 +127,33 @@ ExecStart=/usr/bin/kubelet {_ARGUMENTS}
 """,
 )
 
+CONTAINERD_UNIT = TextFile(
+    "usr/lib/systemd/system/containerd.service",
+    """\
+[Unit]
+Description=containerd, a container runtime
+Documentation=https://containerd.io
+After=network.target dbus.service
+
+[Service]
+Type=notify
+ExecStartPre=-/sbin/modprobe overlay
+ExecStart=/usr/bin/containerd
+# Containers go on when containerd is restarted, and have cgroups that it makes itself.
+KillMode=process
+Delegate=yes
+Restart=always
+RestartSec=5
+LimitNPROC=infinity
+LimitCORE=infinity
+TasksMax=infinity
+OOMScoreAdjust=-999
+
+[Install]
+WantedBy=multi-user.target
+""",
+)
+
 CNI_PLUGINS = ("bandwidth", "bridge", "firewall", "host-local", "loopback", "portmap")
 
 
@@ -151,6 +190,30 @@ def parts(versions: Versions) -> list[Part]:
         ),
         _cri_tools(versions),
     ]
+
+
+ADDONS = ("kube-vip", "helm", "containerd")
+
+
+def addons(catalogue: Catalogue, versions: Versions) -> list[Part]:
+    """What a bundle may have beside that, in the order in which it is built."""
+    return [
+        _small(
+            "kube-vip",
+            versions.kube_vip,
+            "kube-vip",
+            "/kube-vip",
+            seconds=180,
+            ldflags=(f"-X main.Version=v{versions.kube_vip}",),
+        ),
+        _helm(catalogue, versions),
+        _containerd(versions),
+    ]
+
+
+def needed_addons(versions: Versions) -> tuple[str, ...]:
+    """Those without which a minor cannot run on Debian: from 1.37 on the kubelet wants containerd 2."""
+    return ("containerd",) if int(versions.kubernetes.split(".")[1]) >= 37 else ()
 
 
 def _small(
@@ -245,8 +308,62 @@ def _kubernetes(versions: Versions) -> Part:
     )
 
 
-def images(catalogue: Catalogue, versions: Versions) -> list[Image]:
-    """All images of one minor, under the names that kubeadm and flannel's manifest ask for."""
+def _helm(catalogue: Catalogue, versions: Versions) -> Part:
+    module = "helm.sh/helm/v3"
+    # What charts are rendered for where no cluster is asked: the newest Kubernetes that there is.
+    major, minor = max((m.split(".") for m in catalogue.minors), key=lambda m: int(m[1]))
+    numbers = (("Major", major), ("Minor", minor))
+    flags = [f"-X {module}/internal/version.version=v{versions.helm}"]
+    flags += [f"-X {module}/pkg/chartutil.k8sVersion{name}={number}" for name, number in numbers]
+    flags += [f"-X {module}/pkg/lint/rules.k8sVersion{name}={number}" for name, number in numbers]
+    platform = f"linux-{gotool.architecture()}"
+    path = f"files/{catalogue.helm_home}helm-v{versions.helm}-{platform}.tar.gz"
+    return Part(
+        "helm",
+        versions.helm,
+        Program("helm", versions.helm, 100, ldflags=tuple(flags)),
+        archives={"helm": Archive(path, f"{platform}/helm")},
+        seconds=100,
+    )
+
+
+def _containerd(versions: Versions) -> Part:
+    package = Package(
+        "containerd.io",
+        f"{versions.containerd}-1~kubestead",
+        "containerd, a container runtime",
+        depends=("runc",),
+        programs={name: f"usr/bin/{name}" for name in ("containerd", "containerd-shim-runc-v2", "ctr")},
+        texts=(CONTAINERD_UNIT,),
+        folders=("etc/containerd",),
+        reload_systemd=True,
+        relations=dict.fromkeys(("Provides", "Conflicts", "Replaces"), "containerd"),
+        homepage="https://containerd.io",
+    )
+    flag = f"-X github.com/containerd/containerd/v2/version.Version=v{versions.containerd}"
+    program = Program(
+        "containerd",
+        versions.containerd,
+        60,
+        ldflags=(flag,),
+        tags=("no_btrfs", "no_zfs", "no_devmapper"),
+    )
+    return Part("containerd", versions.containerd, program, packages=(package,), seconds=60)
+
+
+def images(catalogue: Catalogue, versions: Versions, parts: Iterable[Part] = ()) -> list[Image]:
+    """The images of one minor that parts go into, under the names that kubeadm and manifests ask for."""
+    kube_vip = Image(
+        f"{catalogue.kube_vip_images}/kube-vip:v{versions.kube_vip}",
+        ("debian/base", "kube-vip/kube-vip"),
+        ("/kube-vip",),
+        version=versions.kube_vip,
+    )
+    extra = [kube_vip] if any(part.name == "kube-vip" for part in parts) else []
+    return [*_core_images(catalogue, versions), *extra]
+
+
+def _core_images(catalogue: Catalogue, versions: Versions) -> list[Image]:
     k8s, flannel, library = catalogue.kubernetes_images, catalogue.flannel_images, catalogue.library_images
     plain = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
     found = [

@@ -65,6 +65,11 @@ def inputs(part: Part, minor: str, go: str) -> str:
         if isinstance(entry, dict):
             entry.pop("seconds", None)
             (entry.get("program") or {}).pop("seconds", None)
+            for described in (entry, *entry["packages"]):
+                # They came later: a part without them is what it was before.
+                for key in ("archives", "relations", "homepage"):
+                    if not described.get(key):
+                        described.pop(key, None)
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 

@@ -44,7 +44,7 @@ def _files(folder: Path, manifest: dict[str, Any]) -> Iterator[str]:
             yield f"{file}: has {file.stat().st_size} bytes, expected {wanted['size']}"
         elif (found := _sha256(file)) != wanted["sha256"]:
             yield f"{file}: has the checksum {found}, expected {wanted['sha256']}"
-    for top in ("apt", "bin", "images"):
+    for top in ("apt", "bin", "files", "images"):
         for file in sorted((folder / top).rglob("*")):
             if file.is_file() and str(file.relative_to(folder)) not in listed:
                 yield f"{file}: is not in the manifest; remove it"

@@ -34,7 +34,14 @@ def program_names(part: Part) -> list[str]:
     """The names under which a part's programs come out of the compiler."""
     names = {name for package in part.packages for name in package.programs}
     names |= {name for layer in part.layers.values() for name in layer}
-    return sorted(names | set(part.files))
+    return sorted(names | set(part.files) | set(part.archives))
+
+
+def all_parts(minor: str = MINOR) -> list[Part]:
+    """The parts of a minor with every add-on."""
+    known = catalogue.load()
+    versions = known.versions(minor)
+    return [*recipe.parts(versions), *recipe.addons(known, versions)]
 
 
 def make(folder: Path, key_home: Path, minor: str = MINOR) -> Path:

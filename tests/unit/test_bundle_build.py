@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -17,14 +18,28 @@ from typing import Any
 
 import pytest
 
-from bundle import build, catalogue, cli, debian, lock, places, preflight, recipe, status, verify
+from bundle import (
+    assemble,
+    build,
+    catalogue,
+    cli,
+    debian,
+    gotool,
+    lock,
+    oci,
+    places,
+    preflight,
+    recipe,
+    status,
+    verify,
+)
 from bundle import compile as compiling
 from bundle.errors import BuildFailedError, LacksError, LockedError, WrongInputError
 from bundle.gotool import Caches
 from bundle.oci import Entry, Layer, Layout
 from bundle.progress import Progress, minutes
 from bundle.recipe import Program
-from tests.unit.bundle_sample import MINOR, needs_tools, program_names, scripts
+from tests.unit.bundle_sample import MINOR, all_parts, needs_tools, program_names, scripts
 
 pytestmark = needs_tools
 
@@ -50,8 +65,7 @@ class Compiler:
             raise self.error
         self.built.append(program.name)
         progress(1)
-        versions = catalogue.load().versions(minor)
-        part = next(p for p in recipe.parts(versions) if p.name == program.name)
+        part = next(p for p in all_parts(minor) if p.name == program.name)
         return scripts(folder / "bin", program_names(part), text=toolchain.version)
 
 
@@ -104,6 +118,45 @@ def test_build_is_complete_and_clean(compiler: Compiler, tmp_path: Path) -> None
     build.build(catalogue.load(), options(tmp_path / "bundle"), again.append)
     assert compiler.built == names()
     assert again == [f"{tmp_path / 'bundle'}: Kubernetes 1.36.4 is complete, nothing to build"]
+
+
+def test_addons_come_when_asked_for_and_stay(compiler: Compiler, tmp_path: Path) -> None:
+    """Only what is new is built; a later build without naming them keeps them."""
+    folder = tmp_path / "bundle"
+    build.build(catalogue.load(), options(folder), lambda _: None)
+    build.build(catalogue.load(), options(folder, addons=("kube-vip", "helm")), lambda _: None)
+    assert compiler.built == [*names(), "kube-vip", "helm"]
+    build.build(catalogue.load(), options(folder, rebuild=("pause",)), lambda _: None)
+    assert compiler.built[-1] == "pause"
+    assert verify.verify(folder) == []
+    manifest = assemble.read_manifest(folder)
+    assert manifest is not None
+    images = [image["annotations"][oci.REFERENCE] for image in manifest["minors"][MINOR]["images"]]
+    assert "ghcr.io/kube-vip/kube-vip:v1.2.2" in images
+    archive = next(folder.glob("files/get.helm.sh/helm-v*.tar.gz"))
+    with tarfile.open(archive) as tar:
+        (member,) = tar.getmembers()
+    assert member.name == f"linux-{gotool.architecture()}/helm"
+    assert member.mode == 0o755
+    checked = ["sha256sum", "--check", f"{archive.name}.sha256sum"]
+    assert subprocess.run(checked, cwd=archive.parent, check=False).returncode == 0
+
+
+def test_all_addons_are_packed(compiler: Compiler, tmp_path: Path) -> None:
+    """``--with all`` has every add-on, containerd as the package that machines look for."""
+    build.build(catalogue.load(), options(tmp_path, addons=(build.ALL,)), lambda _: None)
+    assert compiler.built == [part.name for part in all_parts()]
+    assert verify.verify(tmp_path) == []
+    packages = next(tmp_path.glob("apt/*/Packages")).read_text(encoding="utf-8")
+    (stanza,) = [s for s in packages.split("\n\n") if s.startswith("Package: containerd.io\n")]
+    assert "Depends: runc\nProvides: containerd\nConflicts: containerd\nReplaces: containerd\n" in stanza
+
+
+def test_an_unknown_addon_is_refused(compiler: Compiler, tmp_path: Path) -> None:
+    """By name, with those that there are, before anything is built."""
+    with pytest.raises(WrongInputError, match="--with: no add-on is called hlem: there are kube-vip, helm,"):
+        build.build(catalogue.load(), options(tmp_path, addons=("hlem",)), lambda _: None)
+    assert compiler.built == []
 
 
 def test_interrupted_build_goes_on(compiler: Compiler, tmp_path: Path) -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from bundle import catalogue, compile, gomod, gotool, places, preflight, recipe
+from bundle import compile, gomod, gotool, places, preflight, recipe
 from bundle.errors import BuildFailedError, LacksError, UnreachableError, WrongInputError
 from bundle.gotool import Caches, Go
+from tests.unit.bundle_sample import MINOR, all_parts
 
-MINORS = sorted(folder.name for folder in places.MODULES.iterdir())
+MINORS = sorted(folder.name for folder in places.MODULES.iterdir() if folder != places.COMMON)
 
 
 def fake_go(path: Path, version: str, more: str = "") -> Path:
@@ -33,8 +34,7 @@ def caches(folder: Path) -> Caches:
 @pytest.mark.parametrize("minor", MINORS)
 def test_pins_agree_with_the_catalogue(minor: str) -> None:
     """What go.mod pins is the version that the catalogue names, and go.sum has a sum for it."""
-    versions = catalogue.load().versions(minor)
-    for part in recipe.parts(versions):
+    for part in all_parts(minor):
         if part.program is None or part.program.own or part.name == "flannel-cni-plugin":
             continue  # flannel's CNI plugin is served as a part of an older release of the plugins only
         (pinned,) = compile.sources(part.program, minor)
@@ -45,7 +45,7 @@ def test_pins_agree_with_the_catalogue(minor: str) -> None:
 @pytest.mark.parametrize("minor", MINORS)
 def test_every_program_of_the_recipe_is_built(minor: str) -> None:
     """The packages that go.mod names give the binaries that the recipe packs."""
-    for part in recipe.parts(catalogue.load().versions(minor)):
+    for part in all_parts(minor):
         if part.program is None or part.program.own:
             continue
         tools = gomod.read(compile.source_folder(part.program, minor)).tools
@@ -53,7 +53,15 @@ def test_every_program_of_the_recipe_is_built(minor: str) -> None:
         built = {next(w for w in reversed(tool.split("/")) if w != "v3") for tool in tools}
         wanted = {name for package in part.packages for name in package.programs}
         wanted |= {name for layer in part.layers.values() for name in layer}
+        wanted |= {*part.files, *part.archives}
         assert wanted <= built, part.name
+        assert wanted, part.name
+
+
+def test_each_folder_of_common_programs_is_used() -> None:
+    """What all minors share has a folder of its own, and none is left over."""
+    used = {p.program.name for p in all_parts() if p.program and compile.is_common(p.program, MINOR)}
+    assert used == {folder.name for folder in places.COMMON.iterdir()}
 
 
 def test_go_mod_is_read_in_all_its_forms(tmp_path: Path) -> None:
