@@ -30,7 +30,9 @@ options:
 EXAMPLES = r"""
 - name: The names of all machines
   kubestead.homelab.node_names:
-    hosts: "{{ groups['all'] | map('extract', hostvars) | kubestead.homelab.machine_addresses(groups['worker']) }}"
+    hosts: "{{ seen | kubestead.homelab.machine_addresses(groups['worker']) }}"
+  vars:
+    seen: "{{ groups['all'] | map('extract', hostvars) }}"
 """
 
 RETURN = r"""

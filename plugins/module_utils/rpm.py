@@ -10,8 +10,11 @@ from .dpkg import Package
 # What `rpm --query` is asked for, one line a package.
 QUERY = "%{NAME}\t%{VERSION}-%{RELEASE}\n"
 
-# What `dnf repoquery` is asked for; it tells each package in each version once, the last one wins.
-AVAILABLE = "%{name}\t%{version}-%{release}\n"
+# What `dnf repoquery` is asked for. An extra newline (dnf 4 adds one of its own) does no harm.
+QUERY_AVAILABLE = "%{name}\t%{version}-%{release}\n"
+
+# Where dnf's versionlock keeps its list.
+LOCK_LIST = "/etc/dnf/plugins/versionlock.list"
 
 
 def versions(query_output: str) -> dict[str, str]:
