@@ -81,7 +81,12 @@ def network_problem(held: t.Sequence[Held], interface: str, vip: str) -> str:
 
 
 def cluster_endpoint(root: Path = Path("/")) -> str:
-    """Where the administrator's kubeconfig on this control plane leads; nothing when there is no cluster."""
+    """Where the administrator's kubeconfig on this control plane leads; nothing when there is no cluster.
+
+    Without data of etcd there is none yet, whatever an interrupted run has written.
+    """
+    if not (root / "var/lib/etcd/member").exists():
+        return ""
     found = _SERVER.search(read_text(root / "etc/kubernetes/admin.conf") or "")
     return found.group(1) if found else ""
 
@@ -95,6 +100,14 @@ def may_lead(kubeconfig: Path, address: str, port: int) -> bool:
         return Client(here, check_name=False).request(path).ok
     except KubeconfigError:
         return False
+
+
+def resolve(host: str) -> set[str]:
+    """The addresses of a host, as this machine knows them; none when it does not."""
+    try:
+        return {str(info[4][0]) for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+    except OSError:
+        return set()
 
 
 def connects(host: str, port: int, timeout: float = 2) -> bool:

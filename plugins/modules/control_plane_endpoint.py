@@ -136,6 +136,7 @@ from ansible_collections.kubestead.homelab.plugins.module_utils.endpoint_plan im
     KUBE_VIP,
     MODES,
     NONE,
+    parse_address,
     split_endpoint,
 )
 from ansible_collections.kubestead.homelab.plugins.module_utils.endpoint_services import (
@@ -217,22 +218,20 @@ class Endpoint:
         if node.may_lead(ADMIN, self.own_address, self.given["api_port"]):
             return str(ADMIN)
         self.later = True
-        if ADMIN.exists() and read_text(Path(files.KUBE_VIP_FILE)) and not self.ready_here:
+        present = read_text(Path(files.KUBE_VIP_FILE)) or ""
+        if ADMIN.exists() and present and not self.ready_here:
             # A cluster whose API server does not answer now: what is there is right, or is put right later.
-            return self._present_kubeconfig()
+            return str(SUPER_ADMIN if f'"{SUPER_ADMIN}"' in present else ADMIN)
         if not self.given["first"]:
             return ""
-        return str(SUPER_ADMIN if self.given["super_admin"] else ADMIN)
-
-    def _present_kubeconfig(self) -> str:
-        text = read_text(Path(files.KUBE_VIP_FILE)) or ""
-        return str(SUPER_ADMIN if f'"{SUPER_ADMIN}"' in text else ADMIN)
+        made = self.given["super_admin"] and (SUPER_ADMIN.exists() or not ADMIN.exists())
+        return str(SUPER_ADMIN if made else ADMIN)
 
     # --- Before anything is touched -----------------------------------------------------------------------
 
     def check(self, wanted: "dict[str, str]", unwanted: "list[str]") -> None:
         """Fail with all that stands in the way."""
-        problems = [self._cluster_problem(unwanted)]
+        problems = [self._cluster_problem(unwanted), self._name_problem()]
         if self.given["mode"] in (HAPROXY, KUBE_VIP):
             problems += self._address_problems()
         if self.given["mode"] == HAPROXY:
@@ -251,8 +250,8 @@ class Endpoint:
         told = "https://{}:{}".format(*made_with)
         rest = "A cluster keeps the endpoint that it was made with, for it is in certificates and kubeconfigs"
         if self.given["mode"] == NONE:
-            held = [one for path in unwanted for one in files.addresses_of(read_text(Path(path)) or "")]
-            if made_with[0] not in held:
+            held = {one for path in unwanted for one in files.addresses_of(read_text(Path(path)) or "")}
+            if not held & {made_with[0], *node.resolve(made_with[0])}:
                 return ""
             return (
                 f"The cluster here is reached at {told}, and control_plane_endpoint_mode none would take "
@@ -266,6 +265,21 @@ class Endpoint:
             "control_plane_endpoint_mode external with control_plane_endpoint_external) to that one, or "
             "reset the cluster first."
         )
+
+    def _name_problem(self) -> str:
+        host = (split_endpoint(self.given["endpoint"]) or ("", 0))[0]
+        if self.given["mode"] == NONE or not host or parse_address(host):
+            return ""
+        found = node.resolve(host)
+        if self.given["vip"] in found or (found and self.given["mode"] == EXTERNAL):
+            return ""
+        means = f"means {', '.join(sorted(found))}" if found else "is not known"
+        wanted = self.given["vip"] or "the balancer's address"
+        problem = f"{host}, the host of the endpoint, {means} on {self.given['name']}, expected {wanted}."
+        if self.module.check_mode:
+            self.module.warn(f"{problem} In check mode it may not have been written into /etc/hosts yet.")
+            return ""
+        return f"{problem} Put it into DNS, or into os_prep_hosts."
 
     def _address_problems(self) -> "list[str]":
         virtual = self.virtual()
@@ -307,7 +321,8 @@ class Endpoint:
         )
 
     def _port_problem(self, port: int) -> str:
-        if files.is_ours(read_text(Path(files.HAPROXY_FILE))) and self.services.active("haproxy"):
+        present = read_text(Path(files.HAPROXY_FILE))
+        if files.is_ours(present) and f":{port}\n" in str(present) and self.services.active("haproxy"):
             return ""
         _code, out, _err = self.module.run_command(
             ["ss", "--no-header", "--listening", "--tcp", "--numeric", "--processes", f"sport = :{port}"]

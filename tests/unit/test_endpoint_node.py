@@ -69,7 +69,14 @@ def test_where_the_cluster_is_reached(tmp_path: Path) -> None:
     folder = tmp_path / "etc/kubernetes"
     folder.mkdir(parents=True)
     (folder / "admin.conf").write_text("clusters:\n- cluster:\n    server: https://10.0.0.100:8443\n")
+    assert node.cluster_endpoint(tmp_path) == ""
+    (tmp_path / "var/lib/etcd/member").mkdir(parents=True)
     assert node.cluster_endpoint(tmp_path) == "https://10.0.0.100:8443"
+
+
+def test_a_host_is_resolved_or_not_known() -> None:
+    assert node.resolve("127.0.0.1") == {"127.0.0.1"}
+    assert node.resolve("api.invalid") == set()
 
 
 def test_a_kubeconfig_that_is_none_leads_nowhere(tmp_path: Path) -> None:
