@@ -553,7 +553,7 @@ PATTERNS: tuple[Pattern, ...] = (
         "The cluster already has a node {name} that is well: another machine has that name, or {host} was "
         "installed anew "
         "while its old node is still taken for well.",
-        "If the old one is gone: ansible-playbook playbooks/remove_node.yml -e remove_node_name={name} -e "
+        "If the old one is gone: ansible-playbook playbooks/remove_node.yml -e remove_node={name} -e "
         f"remove_node_confirm=true, {AGAIN}; else give this machine another name in the registry.",
         ("kubeadm*",),
     ),
@@ -633,7 +633,7 @@ PATTERNS: tuple[Pattern, ...] = (
         "other.",
         "Switch the missing control planes on. One that is gone for good: ansible-playbook "
         "playbooks/remove_node.yml -e "
-        "remove_node_name=NAME -e remove_node_confirm=true, as long as a majority lives.",
+        "remove_node=NAME -e remove_node_confirm=true, as long as a majority lives.",
         ("kubeadm*", "logs/etcd*", "logs/kube-apiserver*"),
         lambda facts: not facts.api_ready,
     ),
