@@ -29,6 +29,8 @@ WORKERS = "workers joined"
 RIGHTS = "admin rights (RBAC)"
 CERTIFICATES = "certificates"
 ORDER = (NODES, SYSTEM, NETWORK, API, WORKERS, RIGHTS, CERTIFICATES)
+#: Stands below the seven where it was done.
+WORKLOAD = "a deployment"
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class Question:
     absent: t.Sequence[str] = field(default_factory=list)
     whole_cluster: bool = False
     certificate_days: int = 30
+    #: false where the pod network does kube-proxy's work
+    kube_proxy: bool = True
 
 
 def service_address(services: str, number: int) -> str:
@@ -167,15 +171,16 @@ def _pod_ready(pod: t.Mapping[str, t.Any]) -> bool:
     return status.get("phase") == "Succeeded" or conditions.get("Ready") == "True"
 
 
-def check_system_pods(pods: t.Sequence[t.Mapping[str, t.Any]], members: t.Sequence[str]) -> Check:
+def check_system_pods(
+    pods: t.Sequence[t.Mapping[str, t.Any]], members: t.Sequence[str], kube_proxy: bool = True
+) -> Check:
     """All pods of kube-system on `members` are ready, and there are CoreDNS and kube-proxy.
 
     Pods on other nodes are those of machines that are switched off: they are somebody else's check.
     """
     apps = {str((pod.get("metadata", {}).get("labels") or {}).get("k8s-app", "")) for pod in pods}
-    missing = [
-        name for name, app in (("CoreDNS", "kube-dns"), ("kube-proxy", "kube-proxy")) if app not in apps
-    ]
+    wanted = {"CoreDNS": "kube-dns", **({"kube-proxy": "kube-proxy"} if kube_proxy else {})}
+    missing = [name for name, app in wanted.items() if app not in apps]
     here = [pod for pod in pods if pod.get("spec", {}).get("nodeName", "") in ("", *members)]
     waiting = [str(pod.get("metadata", {}).get("name")) for pod in here if not _pod_ready(pod)]
     problems = [f"{name} is missing" for name in missing] + [f"{name} is not ready" for name in waiting]
@@ -210,7 +215,11 @@ def check_cluster(question: Question, paths: Paths) -> list[Check]:
     workers = check_workers(question, known)
     pods = client.request("/api/v1/namespaces/kube-system/pods")
     items = (pods.json() or {}).get("items") or []
-    system = check_system_pods(items, question.members) if pods.ok else Check(SYSTEM, False, pods.body[:200])
+    system = (
+        check_system_pods(items, question.members, question.kube_proxy)
+        if pods.ok
+        else Check(SYSTEM, False, pods.body[:200])
+    )
     review = client.request(
         "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
         "POST",
@@ -243,12 +252,13 @@ def as_dicts(checks: t.Sequence[Check]) -> list[dict[str, t.Any]]:
 def report(results: t.Mapping[str, t.Sequence[t.Mapping[str, t.Any]]]) -> list[str]:
     """Return the list that a person reads: a line a check, with a tick and what was found or is wrong."""
     lines = []
-    for name in ORDER:
+    for name in (*ORDER, WORKLOAD):
         found = [
             (host, check) for host, checks in results.items() for check in checks if check["name"] == name
         ]
         if not found:
-            lines.append(f"✘ {name}: nobody could be asked")
+            if name in ORDER:
+                lines.append(f"✘ {name}: nobody could be asked")
             continue
         wrong = [f"{host}: {check['detail']}" for host, check in found if not check["ok"]]
         soon = [f"{host}: {check['detail']}" for host, check in found if check["ok"] and check.get("warning")]
