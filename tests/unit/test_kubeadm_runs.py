@@ -16,8 +16,9 @@ import pytest
 
 from kubestead.model import initialising, joining
 from kubestead.model import kubeadm as kubeadm_module
+from kubestead.model.admin_access import AdminAccess
 from kubestead.model.initialising import Initialiser, InitOptions
-from kubestead.model.joining import Joiner, JoinOptions, with_token
+from kubestead.model.joining import Joiner, JoinOptions, Material, with_secrets
 from kubestead.model.kubeadm import BusyError, Outcome, config_in_memory, lock, redact, run_logged, running
 from kubestead.model.node_run import ClusterError
 from tests.unit.kubeadm_sample import Programs, make_certificate, put, put_control_plane, sample_host
@@ -112,6 +113,7 @@ class Kubeadm:
 def ready(monkeypatch: pytest.MonkeyPatch) -> None:
     """An API that is ready as soon as it is asked."""
     monkeypatch.setattr(initialising, "api_health", lambda *_: ({"readyz": 200}, ""))
+    monkeypatch.setattr(AdminAccess, "repair", lambda _self: "")
 
 
 def options(root: Path, **more: Any) -> InitOptions:
@@ -202,7 +204,9 @@ def test_a_refusal_touches_nothing(tmp_path: Path) -> None:
 
 def test_the_token_is_added_in_two_places() -> None:
     document = json.loads(
-        with_token({"kind": "J", "discovery": {"bootstrapToken": {"apiServerEndpoint": "a"}}}, "t")
+        with_secrets(
+            {"kind": "J", "discovery": {"bootstrapToken": {"apiServerEndpoint": "a"}}}, Material("t")
+        )
     )
     assert document["discovery"] == {
         "bootstrapToken": {"apiServerEndpoint": "a", "token": "t"},
@@ -225,7 +229,7 @@ def join_options(root: Path) -> JoinOptions:
         "w-1",
         {"ca_pin": "sha256:1", "nodes": []},
         {"kind": "JoinConfiguration"},
-        "abcdef.0123456789abcdef",
+        Material("abcdef.0123456789abcdef"),
         log=root / "var/log/kubeadm-join.log",
         failure_log=root / "var/log/kubeadm-join-failure.log",
         timeout=5,
