@@ -41,11 +41,10 @@ NETWORKS: dict[str, dict[str, tuple[Port, ...]]] = {
         "host-gw": (),
     },
     "calico": {
-        "": (
-            Port("179", "tcp", "Calico, BGP"),
-            Port("4789", "udp", "Calico, VXLAN"),
-            Port("5473", "tcp", "Calico, Typha"),
-        ),
+        "": (Port("5473", "tcp", "Calico, Typha"),),
+        "vxlan": (Port("4789", "udp", "Calico, VXLAN"),),
+        "bgp": (Port("179", "tcp", "Calico, BGP"),),
+        "ipip": (),
         "wireguard": (Port("51820-51821", "udp", "Calico, WireGuard"),),
     },
     "cilium": {
@@ -74,17 +73,16 @@ def needed(role: str, network: str, carriers: Sequence[str], api_ports: Sequence
     if role == CONTROL_PLANE:
         ports += [Port(str(port), "tcp", "Kubernetes API") for port in dict.fromkeys(api_ports)]
         ports.append(ETCD)
-    known = NETWORKS[network]
     for carrier in dict.fromkeys(["", *carriers]):
-        ports += known.get(carrier, ())
+        ports += NETWORKS[network].get(carrier, ())
     node_ports = "services of type NodePort"
     return [*ports, Port("30000-32767", "tcp", node_ports), Port("30000-32767", "udp", node_ports)]
 
 
-def protocols(role: str, network: str) -> list[int]:
+def protocols(role: str, carriers: Sequence[str]) -> list[int]:
     """IP protocols that it needs beside TCP, UDP and ICMP."""
     wanted = [VRRP] if role == CONTROL_PLANE else []
-    return [*wanted, IPIP] if role != NONE and network == "calico" else wanted
+    return [*wanted, IPIP] if role != NONE and "ipip" in carriers else wanted
 
 
 def parse_extra(texts: Sequence[str]) -> tuple[list[Port], list[str]]:

@@ -41,7 +41,8 @@ options:
     choices: [flannel, calico, cilium, none]
     default: flannel
   carriers:
-    description: How it carries packets beside what it always uses, for example V(vxlan) or V(wireguard).
+    description: How it carries packets, of V(vxlan), V(wireguard), V(host-gw), V(udp), V(geneve), V(bgp) and
+      V(ipip), as far as the pod network can.
     type: list
     elements: str
     default: []
@@ -152,7 +153,7 @@ def wanted(module: AnsibleModule) -> "tuple[list[node_ports.Port], Rules]":
     rules = Rules(
         ssh=tuple(firewalls.ssh_ports(run_program, given["ssh_ports"])),
         ports=tuple(ports),
-        protocols=tuple(node_ports.protocols(given["role"], given["network"])),
+        protocols=tuple(node_ports.protocols(given["role"], given["carriers"])),
         trusted=tuple(trusted),
         sources=tuple(sources),
         marked=given["network"] == "cilium",

@@ -36,10 +36,11 @@ def test_ports_by_role() -> None:
 
 def test_ports_by_pod_network() -> None:
     assert "8472/udp" not in numbers(WORKER, "flannel", ["host-gw"], [])
-    assert {"179/tcp", "4789/udp", "5473/tcp"} <= numbers(WORKER, "calico", [], [])
+    assert {"179/tcp", "4789/udp", "5473/tcp"} <= numbers(WORKER, "calico", ["vxlan", "bgp"], [])
+    assert not {"179/tcp", "4789/udp"} & numbers(WORKER, "calico", ["ipip"], [])
     assert {"8472/udp", "4240/tcp", "51871/udp"} <= numbers(WORKER, "cilium", ["wireguard"], [])
-    assert node_ports.protocols(CONTROL_PLANE, "calico") == [node_ports.VRRP, node_ports.IPIP]
-    assert node_ports.protocols(WORKER, "flannel") == []
+    assert node_ports.protocols(CONTROL_PLANE, ["ipip"]) == [node_ports.VRRP, node_ports.IPIP]
+    assert node_ports.protocols(WORKER, ["vxlan"]) == []
 
 
 def test_ports_that_are_asked_for() -> None:
