@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable, Mapping
@@ -150,13 +151,35 @@ class _Job:
             )
 
     def _kept(self) -> dict[str, Stamp]:
-        return {
-            name: found
-            for name, found in stamp.known(self.folder, self.minor).items()
-            if found.inputs == self.inputs.get(name)
-            and name not in self.options.rebuild
-            and self._is_whole(found)
-        }
+        """The parts that are there in the form wanted, also those that another minor has."""
+        kept = {}
+        for name, inputs in self.inputs.items():
+            if name in self.options.rebuild:
+                continue
+            for minor in (self.minor, *self._others()):
+                found = stamp.known(self.folder, minor).get(name)
+                if found and found.inputs == inputs:
+                    found = found if minor == self.minor else self._borrow(found, minor)
+                    if self._is_whole(found):
+                        kept[name] = found
+                        break
+        return kept
+
+    def _others(self) -> list[str]:
+        manifest = assemble.read_manifest(self.folder)
+        return [minor for minor in (manifest or {"minors": {}})["minors"] if minor != self.minor]
+
+    def _borrow(self, found: Stamp, minor: str) -> Stamp:
+        """What another minor has of the same making, with its packages at this minor's place."""
+        outputs = []
+        for output in found.outputs:
+            path = output.path.replace(f"apt/v{minor}/", f"apt/v{self.minor}/")
+            source, staged = self.folder / output.path, self.work / found.name / "outputs" / path
+            if path != output.path and source.is_file():
+                staged.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, staged)
+            outputs.append(dataclasses.replace(output, path=path))
+        return dataclasses.replace(found, outputs=outputs)
 
     def _is_whole(self, found: Stamp) -> bool:
         staged = self.work / found.name / "outputs"
