@@ -152,6 +152,20 @@ def test_all_addons_are_packed(compiler: Compiler, tmp_path: Path) -> None:
     assert "Depends: runc\nProvides: containerd\nConflicts: containerd\nReplaces: containerd\n" in stanza
 
 
+def test_another_minor_takes_what_is_the_same(compiler: Compiler, tmp_path: Path) -> None:
+    """What minors share is not built again, and is whole under both; 1.37 has containerd without asking."""
+    build.build(catalogue.load(), options(tmp_path, addons=("containerd",)), lambda _: None)
+    compiler.built.clear()
+    told: list[str] = []
+    build.build(catalogue.load(), options(tmp_path, minor="1.37"), told.append)
+    assert compiler.built == ["pause", "etcd", "kubernetes", "coredns"]
+    assert "containerd 2.3.4: kept" in told
+    assert verify.verify(tmp_path) == []
+    for name in ("containerd.io", "cri-tools"):
+        ours, theirs = (next(tmp_path.glob(f"apt/v{m}/*/{name}_*.deb")) for m in ("1.36", "1.37"))
+        assert ours.read_bytes() == theirs.read_bytes()
+
+
 def test_an_unknown_addon_is_refused(compiler: Compiler, tmp_path: Path) -> None:
     """By name, with those that there are, before anything is built."""
     with pytest.raises(WrongInputError, match="--with: no add-on is called hlem: there are kube-vip, helm,"):
