@@ -29,8 +29,8 @@ options:
 EXAMPLES = r"""
 - name: Let it carry work
   ansible.builtin.include_role:
-    name: kubestead.homelab.cluster
-    tasks_from: workload
+    name: kubestead.homelab.cni
+    tasks_from: verify
   when: groups['kubeadm'] | map('extract', hostvars) | kubestead.homelab.workload_due('auto')
 """
 

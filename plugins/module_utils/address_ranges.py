@@ -51,6 +51,27 @@ def parse_ranges(name: str, text: str) -> tuple[list[Network], list[str]]:
     return networks, problems
 
 
+def load_balancer_networks(ranges: t.Iterable[str]) -> tuple[dict[str, str], list[str]]:
+    """Read ranges as 10.0.0.64/28 or 10.0.0.64-10.0.0.79; return networks by their use, and problems."""
+    networks, problems = {}, []
+    for text in ranges:
+        ends = [part.strip() for part in str(text).split("-")]
+        try:
+            if len(ends) == 2:
+                first, last = (ipaddress.ip_address(end) for end in ends)
+                found = [str(network) for network in ipaddress.summarize_address_range(first, last)]
+            else:
+                found = [str(ipaddress.ip_network(ends[0]))]
+        except (ValueError, TypeError) as error:
+            problems.append(
+                f"cni_load_balancer_ranges has {text!r}, expected 10.0.0.64/28 or 10.0.0.64-10.0.0.79 "
+                f"({error})."
+            )
+            continue
+        networks.update({f"the load balancers' range {text}, part {network}": network for network in found})
+    return networks, problems
+
+
 def _unusable(name: str, network: Network) -> list[str]:
     if network.is_loopback or network.is_multicast or network.is_link_local or network.is_unspecified:
         return [

@@ -55,8 +55,6 @@ class Question:
     absent: t.Sequence[str] = field(default_factory=list)
     whole_cluster: bool = False
     certificate_days: int = 30
-    #: false where the pod network does kube-proxy's work
-    kube_proxy: bool = True
 
 
 def service_address(services: str, number: int) -> str:
@@ -171,15 +169,14 @@ def _pod_ready(pod: t.Mapping[str, t.Any]) -> bool:
     return status.get("phase") == "Succeeded" or conditions.get("Ready") == "True"
 
 
-def check_system_pods(
-    pods: t.Sequence[t.Mapping[str, t.Any]], members: t.Sequence[str], kube_proxy: bool = True
-) -> Check:
+def check_system_pods(pods: t.Sequence[t.Mapping[str, t.Any]], members: t.Sequence[str]) -> Check:
     """All pods of kube-system on `members` are ready, and there are CoreDNS and kube-proxy.
 
     Pods on other nodes are those of machines that are switched off: they are somebody else's check.
     """
     apps = {str((pod.get("metadata", {}).get("labels") or {}).get("k8s-app", "")) for pod in pods}
-    wanted = {"CoreDNS": "kube-dns", **({"kube-proxy": "kube-proxy"} if kube_proxy else {})}
+    # Cilium may do kube-proxy's work; that services are reached is a check of its own.
+    wanted = {"CoreDNS": "kube-dns", **({} if "cilium" in apps else {"kube-proxy": "kube-proxy"})}
     missing = [name for name, app in wanted.items() if app not in apps]
     here = [pod for pod in pods if pod.get("spec", {}).get("nodeName", "") in ("", *members)]
     waiting = [str(pod.get("metadata", {}).get("name")) for pod in here if not _pod_ready(pod)]
@@ -215,11 +212,7 @@ def check_cluster(question: Question, paths: Paths) -> list[Check]:
     workers = check_workers(question, known)
     pods = client.request("/api/v1/namespaces/kube-system/pods")
     items = (pods.json() or {}).get("items") or []
-    system = (
-        check_system_pods(items, question.members, question.kube_proxy)
-        if pods.ok
-        else Check(SYSTEM, False, pods.body[:200])
-    )
+    system = check_system_pods(items, question.members) if pods.ok else Check(SYSTEM, False, pods.body[:200])
     review = client.request(
         "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
         "POST",

@@ -48,10 +48,6 @@ options:
     type: list
     elements: str
     default: []
-  kube_proxy:
-    description: Whether there has to be kube-proxy; not where the pod network does its work.
-    type: bool
-    default: true
   certificate_days:
     description: Warn when a certificate ends in fewer days.
     type: int
@@ -111,7 +107,6 @@ def main() -> None:
             "members": {"type": "list", "elements": "str", "default": []},
             "workers": {"type": "list", "elements": "str", "default": []},
             "absent": {"type": "list", "elements": "str", "default": []},
-            "kube_proxy": {"type": "bool", "default": True},
             "certificate_days": {"type": "int", "default": 30},
             "timeout": {"type": "int", "default": 180},
         },
@@ -127,7 +122,6 @@ def main() -> None:
         absent=given["absent"],
         whole_cluster=given["whole_cluster"],
         certificate_days=given["certificate_days"],
-        kube_proxy=given["kube_proxy"],
     )
     deadline = time.monotonic() + (0 if module.check_mode else given["timeout"])
     while True:

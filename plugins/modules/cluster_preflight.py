@@ -49,6 +49,11 @@ options:
     description: Further ranges that must not overlap with these or hold a machine, by what they are for.
     type: dict
     default: {}
+  load_balancer_ranges:
+    description: Addresses that services get, as V(10.0.0.64/28) or V(10.0.0.64-10.0.0.79).
+    type: list
+    elements: str
+    default: []
   kubernetes:
     description: The Kubernetes version; empty leaves versions unchecked.
     type: str
@@ -127,6 +132,7 @@ from ansible_collections.kubestead.homelab.plugins.module_utils.address_ranges i
     check_machines,
     check_ranges,
     check_sizes,
+    load_balancer_networks,
 )
 from ansible_collections.kubestead.homelab.plugins.module_utils.cluster_inputs import (
     Endpoint,
@@ -144,10 +150,13 @@ def check(given: Mapping[str, Any]) -> Checked:
     addresses, control_planes = given["addresses"], given["control_planes"]
     checked = check_machines(control_planes, given["workers"], given["names"], addresses)
     problems = checked.problems
+    balanced, wrong = load_balancer_networks(given["load_balancer_ranges"])
+    problems += wrong
     ranges = {
         "the pod range": given["pod_subnet"],
         "the service range": given["service_subnet"],
         **given["ranges"],
+        **balanced,
     }
     endpoint = Endpoint(given["endpoint_mode"], given["endpoint_vip"], given["endpoint_address"])
     shared = {"control_plane_endpoint_vip": endpoint.vip} if endpoint.vip else {}
@@ -181,6 +190,7 @@ def main() -> None:
             "pod_subnet": {"type": "str", "required": True},
             "service_subnet": {"type": "str", "required": True},
             "ranges": {"type": "dict", "default": {}},
+            "load_balancer_ranges": {"type": "list", "elements": "str", "default": []},
             "kubernetes": {"type": "str", "default": ""},
             "minor": {"type": "str", "default": ""},
             "minors": {"type": "list", "elements": "str", "default": []},
