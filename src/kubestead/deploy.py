@@ -207,17 +207,14 @@ def _silent(outcome: Outcome) -> list[str]:
 
 
 def _left_out(outcome: Outcome) -> list[str]:
-    """A line for each host that failed or did not answer, where others went on to the end."""
+    """A line for each machine that failed or did not answer, where the run went on to its end without it."""
+    phases = outcome.summary.get("phases", [])
+    if not phases or not phases[-1]["ok"]:
+        return []
     hosts = outcome.summary.get("hosts", {})
     lost = [name for name, counts in hosts.items() if counts.get("unreachable") or counts.get("failed")]
-    if not set(hosts) - {"localhost", *lost}:
-        return []
-    reasons = {entry["host"]: entry for entry in reversed(outcome.summary.get("failures", []))}
-    return [
-        f"{name}: {reasons[name]['message'] if name in reasons else 'no answer'}"
-        for name in lost
-        if name != "localhost"
-    ]
+    reasons = {entry["host"]: entry["message"] for entry in reversed(outcome.summary.get("failures", []))}
+    return [f"{name}: {reasons.get(name, 'no answer')}" for name in lost]
 
 
 def _boots_machines(inventory: Path) -> bool:
