@@ -109,6 +109,10 @@ def check_pairs(kubernetes: str, programs: t.Mapping[str, str]) -> Checked:
             and wanted >= version_tuple(pair.kubernetes)
             and found < version_tuple(pair.at_least)
         ]
+        if program == "kubectl" and abs(found[1] - wanted[1]) > 1:
+            checked.warnings.append(
+                f"kubectl {text} beside Kubernetes {kubernetes}: kubectl is made for one minor more or less."
+            )
         if program == "crio" and found[:2] != wanted[:2]:
             checked.warnings.append(
                 f"CRI-O {text} beside Kubernetes {kubernetes}: CRI-O is released with each minor and "

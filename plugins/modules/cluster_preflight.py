@@ -135,6 +135,7 @@ from ansible_collections.kubestead.homelab.plugins.module_utils.address_ranges i
     load_balancer_networks,
 )
 from ansible_collections.kubestead.homelab.plugins.module_utils.cluster_inputs import (
+    RUNTIMES,
     Endpoint,
     check_endpoint,
     check_kubernetes,
@@ -169,10 +170,8 @@ def check(given: Mapping[str, Any]) -> Checked:
     problems += check_required(given["required"], given["reasons"])
     if given["kubernetes"] or given["minor"]:
         problems += check_kubernetes(given["kubernetes"], given["minor"], given["minors"])
-        used = set(given["runtimes"].values())
-        programs = {
-            name: str(version) for name, version in given["programs"].items() if not used or name in used
-        }
+        unused = set(RUNTIMES) - set(given["runtimes"].values()) if given["runtimes"] else set()
+        programs = {name: str(text) for name, text in given["programs"].items() if name not in unused}
         pairs = check_pairs(given["kubernetes"], programs)
         problems += pairs.problems
         checked.warnings += pairs.warnings

@@ -53,6 +53,11 @@ def test_another_minor_of_crio_is_a_warning() -> None:
     assert (len(found.problems), len(found.warnings)) == (0, 1)
 
 
+def test_another_minor_of_kubectl_is_a_warning() -> None:
+    assert inputs.check_pairs("1.29.15", {"kubectl": "v1.30.2"}).warnings == []
+    assert "1.34.0" in inputs.check_pairs("1.29.15", {"kubectl": "v1.34.0"}).warnings[0]
+
+
 def test_a_version_that_is_none() -> None:
     assert "'two'" in inputs.check_pairs("1.36.4", {"containerd": "two"}).problems[0]
 
