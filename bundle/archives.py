@@ -28,7 +28,7 @@ def write(root: Path, path: str, member: str, program: Path) -> list[str]:
         program.open("rb") as source,
     ):
         tar.addfile(info, source)
-    with target.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    with target.open("rb") as written:
+        digest = hashlib.file_digest(written, "sha256").hexdigest()
     target.with_name(f"{target.name}.sha256sum").write_text(f"{digest}  {target.name}\n", encoding="utf-8")
     return [path, f"{path}.sha256sum"]

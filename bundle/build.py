@@ -121,8 +121,8 @@ class _Job:
             self.status.write(Status(BUILDING, "checking what is here"))
             if self.options.install:
                 preflight.install_missing(self.tell)
-            versions = dict.fromkeys(self.go[part.name] for part in todo)
-            made = {go: preflight.prepare(self.minor, go, todo, self.folder, self.tell) for go in versions}
+            releases = dict.fromkeys(self.go[part.name] for part in todo)
+            made = {go: preflight.prepare(self.minor, go, todo, self.folder, self.tell) for go in releases}
             caches = next(iter(made.values())).caches
             done |= self._build(todo, {part.name: made[self.go[part.name]] for part in todo})
         self.status.write(Status(BUILDING, "putting the bundle together"))

@@ -62,7 +62,7 @@ class Copier:
     def copy(self, text: str) -> dict[str, Any]:
         """Copy what is missing of an image; returns its descriptor for the layout's index."""
         reference = Reference.parse(text)
-        problems = []
+        problems: list[str] = []
         for base, query in self.mirrors.addresses(reference.registry):
             try:
                 return self._copy(reference, text, base.rstrip("/"), query)
