@@ -253,6 +253,7 @@ class Joiner(NodeRun[JoinOptions]):
         etcd.remove(own)
 
     def _join(self) -> None:
+        self._validate()
         patience = time.monotonic() + self.options.timeout
         failures = 0
         while True:
@@ -275,6 +276,15 @@ class Joiner(NodeRun[JoinOptions]):
                 f"kubeadm join ended well on {self.options.host}, but there is no kubelet.conf."
             )
         self._wait_healthy()
+
+    def _validate(self) -> None:
+        text = with_secrets(self.options.configuration or {}, self.options.material)
+        code, out, err = self.host.run(["kubeadm", "config", "validate", "--config", "/dev/stdin"], text, 60)
+        if code != 0:
+            raise ClusterError(
+                f"kubeadm does not accept the configuration of {self.options.host}'s join: "
+                f"{redact(Outcome(code, out + err).problem())}. It comes from the variables kubeadm_join_*."
+            )
 
     def _before_attempt(self) -> None:
         if not self.options.control_plane:

@@ -217,7 +217,7 @@ def _plan_member(node: NodeState, known: t.Container[str]) -> Decision:
 
 def how_to_remove(name: str) -> str:
     """Return the command that takes a node out of its cluster, with its etcd member."""
-    return f"ansible-playbook playbooks/remove_node.yml -e remove_node={name}"
+    return f"ansible-playbook playbooks/remove_node.yml -e remove_node={name} -e remove_node_confirm=true"
 
 
 def own_member(

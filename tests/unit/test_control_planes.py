@@ -223,7 +223,8 @@ def test_a_join_is_tried_again_after_longer_and_longer_pauses(
         put(tmp_path, "etc/kubernetes/pki/ca.crt")
         return Outcome(1, "error: no")
 
-    host = sample_host(tmp_path, Programs({"systemctl": (0, "", ""), "crictl": (0, "", "")}))
+    programs = Programs(dict.fromkeys(("systemctl", "crictl", "kubeadm config validate"), (0, "", "")))
+    host = sample_host(tmp_path, programs)
     with pytest.raises(ClusterError, match="error: no"):
         Joiner(join_options(tmp_path, attempts=3), host, execute=fails).run()
     assert pauses == [0.01, 0.02]
@@ -231,6 +232,13 @@ def test_a_join_is_tried_again_after_longer_and_longer_pauses(
     assert json.loads((tmp_path / "etc/kubernetes/kubestead-join.json").read_text())["state"] == "begun"
     policy = tmp_path / "etc/kubernetes/api-server/audit-policy.yaml"
     assert (policy.read_text(), policy.stat().st_mode & 0o777) == ("kind: Policy\n", 0o600)
+
+
+def test_a_configuration_that_kubeadm_refuses_is_told_without_its_secrets(tmp_path: Path) -> None:
+    refused = (1, "", f"error: token abcdef.0123456789abcdef, key {'f' * 64}")
+    programs = Programs({"systemctl": (0, "", ""), "kubeadm config validate": refused})
+    with pytest.raises(ClusterError, match=r"token <token>, key <key>\. It comes from .* kubeadm_join_\*"):
+        Joiner(join_options(tmp_path), sample_host(tmp_path, programs)).run()
 
 
 def admin(root: Path, organisation: str, days: int = 3650) -> AdminAccess:
