@@ -327,9 +327,10 @@ class Endpoint:
         _code, out, _err = self.module.run_command(
             ["ss", "--no-header", "--listening", "--tcp", "--numeric", "--processes", f"sport = :{port}"]
         )
-        if not out.strip():
+        others = [line for line in out.splitlines() if line.strip() and '(("haproxy"' not in line]
+        if not others:
             return ""
-        return f"Port {port}, which HAProxy needs here, is taken: {' '.join(out.splitlines()[0].split())}."
+        return f"Port {port}, which HAProxy needs here, is taken: {' '.join(others[0].split())}."
 
     # --- Convergence ----------------------------------------------------------------------------------------
 
