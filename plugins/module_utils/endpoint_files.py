@@ -74,8 +74,8 @@ global_defs {{
 vrrp_script alive {{
     script "{check} alive"
     interval 1
-    timeout 2
-    fall 2
+    timeout 5
+    fall 3
     rise 1
 }}
 
@@ -83,7 +83,7 @@ vrrp_script alive {{
 vrrp_script ready {{
     script "{check} ready"
     interval 2
-    timeout 2
+    timeout 5
     fall 2
     rise 1
     weight 50
@@ -114,7 +114,7 @@ _CHECK = """\
 # Ask HAProxy on this machine: kubestead-endpoint alive|ready
 exec 3<>/dev/tcp/127.0.0.1/{monitor_port} || exit 1
 printf 'GET /%s HTTP/1.0\\r\\n\\r\\n' "$1" >&3
-read -r -t 2 _ status _ <&3
+read -r -t 4 _ status _ <&3
 [[ $status == 200 ]]
 """
 

@@ -21,9 +21,11 @@ def main(name: str, certificate: str, key: str, sick: str) -> None:
         def do_GET(self) -> None:
             """Answer."""
             well = self.path != "/readyz" or not Path(sick).exists()
+            answer = f"{name}\n".encode()
             self.send_response(200 if well else 500)
+            self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
-            self.wfile.write(f"{name}\n".encode())
+            self.wfile.write(answer)
 
         def log_message(self, *_words: object) -> None:
             """Say nothing."""
