@@ -60,6 +60,8 @@ class Software:
             told["artifacts_no_proxy"] = (
                 "localhost,127.0.0.1,10.77.0.0/24,10.96.0.0/12,10.244.0.0/16,.svc,.cluster.local"
             )
+        if self.kind == NONE:
+            told["prepare_probe"] = "late"  # what needs none is done first
         return told
 
 
