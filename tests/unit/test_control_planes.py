@@ -5,24 +5,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kubestead.model import admin_access, joining
+from kubestead.model import admin_access, join_material, joining
 from kubestead.model import node_plan as plan
 from kubestead.model.admin_access import AdminAccess
 from kubestead.model.etcd import Etcd, EtcdError, EtcdMember, parse_members
 from kubestead.model.initialising import encryption_configuration
+from kubestead.model.join_material import Material as JoinMaterial
 from kubestead.model.join_material import MaterialOptions, parse_lifetime, token_secret
 from kubestead.model.joining import Joiner, JoinOptions, Material, with_secrets
 from kubestead.model.kubeadm import Outcome
 from kubestead.model.kubeconfig import Answer
 from kubestead.model.node_plan import acting_control_plane, plan_join_control_plane
 from kubestead.model.node_run import ClusterError
-from kubestead.model.node_state import Kubelet, NodeState, Paths, certificate_ends
+from kubestead.model.node_state import ClusterView, Kubelet, NodeState, Paths, certificate_ends
 from tests.unit.kubeadm_sample import (
     Programs,
     kubeconfig,
@@ -170,6 +172,79 @@ def test_a_token_is_made_as_kubeadm_makes_it() -> None:
     assert made["stringData"]["token-secret"] == "0123456789abcdef"
 
 
+class Api:
+    """An API server that keeps what it is sent."""
+
+    def __init__(self, answers: dict[str, Any] | None = None, status: int = 200) -> None:
+        self.answers, self.status = answers or {}, status
+        self.asked: list[str] = []
+
+    def request(self, path: str, method: str = "GET", body: Any = None, content_type: str = "") -> Answer:
+        name = path.rsplit("/", 1)[-1]
+        self.asked.append(f"{method} {name}")
+        return Answer(self.status, json.dumps(self.answers.get(name, {})))
+
+
+def material(root: Path, api: Api, monkeypatch: pytest.MonkeyPatch, outcome: Outcome) -> JoinMaterial:
+    """What makes a join's material on a control plane in `root`; kubeadm writes down what it was given."""
+    monkeypatch.setattr(join_material, "local_client", lambda *_, **__: api)
+
+    def kubeadm(argv: Sequence[str], log: Path, timeout: float, keep: Sequence[int], **_: Any) -> Outcome:
+        given = Path(f"/proc/self/fd/{keep[0]}").read_text()
+        put(root, "given", json.dumps({"arguments": " ".join(argv), "document": given}))
+        return outcome
+
+    put(root, "etc/kubernetes/manifests/kube-apiserver.yaml", "  - --advertise-address=10.0.0.11\n")
+    put(root, "etc/kubernetes/api-server/encryption.yaml", "kind: EncryptionConfiguration\n")
+    options = MaterialOptions("cp-1", timedelta(minutes=15), "cp-2 joins", control_plane=True)
+    return JoinMaterial(options, sample_host(root, Programs()), execute=kubeadm)
+
+
+RECORDED = {
+    "kubeadm-config": {"data": {"ClusterConfiguration": "apiVersion: kubeadm.k8s.io/v1beta4\nkind: X\n"}}
+}
+
+
+def test_a_control_plane_gets_a_token_a_key_and_the_files_of_the_api_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = Api(RECORDED)
+    made = material(tmp_path, api, monkeypatch, Outcome(0, "")).make()
+    assert made["files"] == {"encryption.yaml": "kind: EncryptionConfiguration\n"}
+    given = json.loads((tmp_path / "given").read_text())
+    assert made["certificate_key"] not in given["arguments"]
+    first, second = given["document"].split("\n---\n")
+    assert second == RECORDED["kubeadm-config"]["data"]["ClusterConfiguration"]
+    assert json.loads(first)["apiVersion"] == "kubeadm.k8s.io/v1beta4"
+    assert json.loads(first)["certificateKey"] == made["certificate_key"]
+    assert json.loads(first)["localAPIEndpoint"] == {"advertiseAddress": "10.0.0.11", "bindPort": 6443}
+    assert api.asked == ["POST secrets", "GET kubeadm-config"]
+
+
+def test_a_token_that_cannot_be_made_is_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ClusterError, match=r"its API said 403 to POST .*/secrets\.$"):
+        material(tmp_path, Api(status=403), monkeypatch, Outcome(0, "")).make()
+
+
+def test_certificates_that_cannot_be_sealed_end_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ClusterError, match="error: no"):
+        material(tmp_path, Api(RECORDED), monkeypatch, Outcome(1, "error: no")).make()
+
+
+def test_afterwards_token_and_certificates_are_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owners = [{"kind": "Secret", "name": "bootstrap-token-zzzzzz"}]
+    api = Api({"kubeadm-certs": {"metadata": {"ownerReferences": owners}}})
+    assert material(tmp_path, api, monkeypatch, Outcome(0, "")).end("abcdef")
+    deleted = [line for line in api.asked if line.startswith("DELETE")]
+    assert deleted == [
+        "DELETE bootstrap-token-abcdef",
+        "DELETE kubeadm-certs",
+        "DELETE bootstrap-token-zzzzzz",
+    ]
+
+
 @pytest.mark.parametrize(("text", "minutes"), [("15m", 15), ("1h30m", 90), ("90s", 1.5)])
 def test_lifetimes_are_read(text: str, minutes: float) -> None:
     assert parse_lifetime(text) == timedelta(minutes=minutes)
@@ -234,6 +309,28 @@ def test_a_join_is_tried_again_after_longer_and_longer_pauses(
     assert (policy.read_text(), policy.stat().st_mode & 0o777) == ("kind: Policy\n", 0o600)
 
 
+def test_one_that_has_joined_is_seen_to_have_a_vote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = join_options(tmp_path)
+    options.cluster = {"ca_pin": PIN, "nodes": [], "etcd": [asdict(FIRST)]}
+    view = ClusterView(answers=True, etcd=[FIRST, LEARNER])
+    seen = iter([NodeState(), NodeState(cluster=view)])
+    monkeypatch.setattr(Joiner, "probe", lambda _self: next(seen))
+    monkeypatch.setattr(Joiner, "_wait_healthy", lambda _self: None)
+    host = sample_host(tmp_path, Programs({"kubeadm config validate": (0, "", "")}))
+
+    def joins(*_: Any, **__: Any) -> Outcome:
+        put(tmp_path, "etc/kubernetes/kubelet.conf")
+        return Outcome(0, "")
+
+    with pytest.raises(ClusterError, match=r"has no vote in etcd.*cp-1 \(4\), cp-2 \(2, has no vote\)"):
+        Joiner(options, host, execute=joins).run()
+    marker = tmp_path / "etc/kubernetes/kubestead-join.json"
+    assert json.loads(marker.read_text())["state"] == "begun"
+    seen = iter([NodeState(), NodeState(cluster=ClusterView(answers=True, etcd=[FIRST, VOTER]))])
+    assert Joiner(options, host, execute=joins).run().action == plan.JOIN
+    assert json.loads(marker.read_text())["state"] == "done"
+
+
 def test_a_configuration_that_kubeadm_refuses_is_told_without_its_secrets(tmp_path: Path) -> None:
     refused = (1, "", f"error: token abcdef.0123456789abcdef, key {'f' * 64}")
     programs = Programs({"systemctl": (0, "", ""), "kubeadm config validate": refused})
@@ -293,7 +390,7 @@ def test_a_missing_right_is_given_by_a_certificate_that_is_never_on_the_disk(
     one.host.run = Programs({"kubeadm kubeconfig user": (0, master, "")})
     asked: list[str] = []
 
-    class Api:
+    class Server:
         def __init__(self, *_: Any, **__: Any) -> None:
             pass
 
@@ -303,7 +400,7 @@ def test_a_missing_right_is_given_by_a_certificate_that_is_never_on_the_disk(
             allowed = json.dumps({"status": {"allowed": bound}})
             return Answer(201, allowed)
 
-    monkeypatch.setattr(admin_access, "Client", Api)
+    monkeypatch.setattr(admin_access, "Client", Server)
     assert "RBAC" in one.repair()
     assert "DELETE kubeadm:cluster-admins" in asked
     assert not [
