@@ -12,7 +12,7 @@ version_added: 0.1.0
 author: Kubestead contributors (@kubestead)
 description:
   - Takes each machine's own address (C(machine_ip)), else the one that it is reached by (C(ansible_host)).
-  - A machine of which only a name is known is left out.
+  - A machine of which only a name is known is left out, and so is a name that is none for DNS.
 positional: _input, names
 options:
   _input:
@@ -45,6 +45,8 @@ _value:
 import ipaddress
 import typing as t
 
+from ansible_collections.kubestead.homelab.plugins.module_utils.node_names import name_problem
+
 
 def _address(variables: t.Mapping[str, t.Any]) -> str:
     for name in ("machine_ip", "ansible_host"):
@@ -60,7 +62,11 @@ def machine_addresses(
 ) -> list[dict[str, str]]:
     """Name and address of each machine that has one."""
     found = {str(host.get("inventory_hostname")): _address(host) for host in hosts}
-    return [{"name": name.lower(), "address": found[name]} for name in names if found.get(name)]
+    return [
+        {"name": name.lower(), "address": found[name]}
+        for name in names
+        if found.get(name) and not name_problem(name.lower())
+    ]
 
 
 class FilterModule:
