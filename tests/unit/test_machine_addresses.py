@@ -25,7 +25,10 @@ def test_own_addresses_before_those_of_ssh_and_only_of_machines_that_are_meant()
 
 
 def test_clones_are_named_with_what_to_do() -> None:
-    seen = {"a": {"machine_id": "1", "product_uuid": "x"}, "b": {"machine_id": "1", "product_uuid": "x"}}
+    seen = {
+        "a": {"machine_id": "1", "product_uuid": "12ab"},
+        "b": {"machine_id": "1", "product_uuid": "12ab"},
+    }
     by_id, by_uuid = machine_clones(seen)
     assert by_id.startswith("a, b share the machine-id 1")
     assert "systemd-machine-id-setup" in by_id
