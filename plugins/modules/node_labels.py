@@ -64,6 +64,7 @@ left:
 """
 
 import json
+import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
@@ -80,6 +81,8 @@ from ansible_collections.kubestead.homelab.plugins.module_utils.labelling import
     lines,
     plan,
 )
+
+Node = t.Dict[str, t.Any]
 
 CONFLICT = 409
 ATTEMPTS = 5
@@ -99,7 +102,7 @@ def read_wanted(module: AnsibleModule) -> dict[str, Wanted]:
     return wanted
 
 
-def ask(module: AnsibleModule, client: Client, path: str) -> dict:
+def ask(module: AnsibleModule, client: Client, path: str) -> Node:
     """Return what the API says, or fail."""
     answer = client.request(path)
     if not answer.ok:
@@ -107,10 +110,11 @@ def ask(module: AnsibleModule, client: Client, path: str) -> dict:
             msg=f"The API did not tell its nodes: {answer.status or 'no answer'} {answer.body[:300]}. First: "
             "ansible-playbook playbooks/control_plane.yml"
         )
-    return answer.json() or {}
+    found: Node = answer.json() or {}
+    return found
 
 
-def apply(module: AnsibleModule, client: Client, node: dict, wanted: Wanted) -> Change:
+def apply(module: AnsibleModule, client: Client, node: Node, wanted: Wanted) -> Change:
     """Change one node. Who was written to by somebody else in between is looked at again."""
     name = node["metadata"]["name"]
     path = f"/api/v1/nodes/{name}"
@@ -127,15 +131,16 @@ def apply(module: AnsibleModule, client: Client, node: dict, wanted: Wanted) -> 
             break
         node = ask(module, client, path)
     said = (answer.json() or {}).get("message") or answer.body[:300] or "no answer"
-    return module.fail_json(msg=f"Node {name} could not be labelled: {answer.status} {said}")
+    module.fail_json(msg=f"Node {name} could not be labelled: {answer.status} {said}")
+    raise AssertionError("fail_json ends the module")
 
 
-def shown(node: dict, change: Change) -> dict[str, str]:
+def shown(node: Node, change: Change) -> dict[str, str]:
     """Return the difference for a person."""
     metadata = node["metadata"]
     labels = {key: (metadata.get("labels") or {}).get(key) for key in change.labels}
-    before = {"labels": {key: value for key, value in labels.items() if value is not None}}
-    after = {"labels": {key: value for key, value in change.labels.items() if value is not None}}
+    before: Node = {"labels": {key: value for key, value in labels.items() if value is not None}}
+    after: Node = {"labels": {key: value for key, value in change.labels.items() if value is not None}}
     if change.taints is not None:
         before["taints"], after["taints"] = (node.get("spec") or {}).get("taints") or [], change.taints
     return {
@@ -166,7 +171,7 @@ def main() -> None:
     there = {
         item["metadata"]["name"]: item for item in ask(module, client, "/api/v1/nodes").get("items") or []
     }
-    result = {
+    result: Node = {
         "changed": False,
         "changes": [],
         "absent": sorted(set(wanted) - set(there)),

@@ -51,11 +51,11 @@ class SampleEtcd(Etcd):
             for number, name in enumerate(names, 11)
         ]
         self.dead, self.stubborn = set(dead), stubborn
-        self.servers: list[str] | None = None
+        self.servers = []
 
     def at(self, servers: Sequence[str] | None) -> SampleEtcd:
         """The same, asked elsewhere."""
-        self.servers = list(servers) if servers else None
+        self.servers = list(servers or [])
         return self
 
     def members(self) -> list[EtcdMember]:
