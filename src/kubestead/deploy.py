@@ -246,8 +246,8 @@ def _parser() -> argparse.ArgumentParser:
         default="all",
         choices=["all", "reset", *PHASES],
         help="all (the default) deploys to machines that have a system; provision installs those without; "
-        "reset takes the cluster down and keeps the machines; ssh-access makes the way to the hosts; diagnose "
-        "says what is wrong, and changes nothing; the others are single phases of all",
+        "reset takes the cluster down and keeps the machines; ssh-access makes the way to the hosts; "
+        "diagnose says what is wrong, and changes nothing; the others are single phases of all",
     )
     parser.add_argument("-i", "--inventory", help="a name below inventory/, or a path [KUBESTEAD_INVENTORY]")
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
