@@ -180,8 +180,8 @@ def _virtual_problems(settings: Settings) -> list[str]:
     taken = {**_TAKEN, settings.api_port: "the API server", settings.monitor_port: "HAProxy's own checks"}
     if settings.port in taken:
         found.append(
-            f"control_plane_endpoint_port is {settings.port}, which {taken[settings.port]} on the same "
-            "machine has; HAProxy needs one of its own, such as 8443."
+            f"control_plane_endpoint_port is {settings.port}, the port of {taken[settings.port]} on the "
+            "same machine; HAProxy needs one of its own, such as 8443."
         )
     elif not 0 < settings.port < 65536:
         found.append(f"control_plane_endpoint_port is {settings.port}, expected 1 to 65535.")
