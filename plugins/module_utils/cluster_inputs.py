@@ -1,11 +1,10 @@
 # Copyright: Kubestead contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Check the settings of a cluster against each other: versions, the endpoint, what must not be empty."""
+"""Check the settings of a cluster against each other: versions, words, what must not be empty."""
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import typing as t
 from dataclasses import dataclass
@@ -14,29 +13,9 @@ from .address_ranges import Checked
 
 POD_NETWORKS = ("flannel", "calico", "cilium")
 RUNTIMES = ("containerd", "crio")
-ENDPOINT_MODES = ("none", "haproxy", "kube_vip", "external")
-#: Modes in which the control planes share an address of their own.
-WITH_VIP = ("haproxy", "kube_vip")
 
 _MINOR = re.compile(r"1\.\d+")
 _VERSION = re.compile(r"v?(\d+)\.(\d+)(?:\.(\d+))?")
-_HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9][-A-Za-z0-9.]*):(\d{1,5})")
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """How nodes and people reach the API; an empty mode is chosen by the number of control planes."""
-
-    mode: str = ""
-    vip: str = ""
-    #: HOST:PORT of a load balancer that somebody else runs
-    address: str = ""
-
-    def mode_for(self, control_planes: int) -> str:
-        """Return the mode in force."""
-        if self.mode:
-            return self.mode
-        return "haproxy" if control_planes > 1 and self.vip else "none"
 
 
 @dataclass(frozen=True)
@@ -135,51 +114,6 @@ def check_pod_network(plugin: str) -> list[str]:
     if plugin in POD_NETWORKS:
         return []
     return [f"cni_plugin is {plugin!r}, expected one of {_one_of(POD_NETWORKS)}."]
-
-
-def check_endpoint(
-    endpoint: Endpoint, control_planes: t.Sequence[str], addresses: t.Mapping[str, str]
-) -> list[str]:
-    """Check that there is one way to the API that outlives each control plane, where there are several."""
-    mode = endpoint.mode_for(len(control_planes))
-    if mode not in ENDPOINT_MODES:
-        return [f"control_plane_endpoint_mode is {mode!r}, expected one of {_one_of(ENDPOINT_MODES)}."]
-    problems = []
-    if mode == "none" and len(control_planes) > 1:
-        problems.append(
-            f"{len(control_planes)} control planes, and nothing in front of them: set "
-            "control_plane_endpoint_vip to a free address of their network (HAProxy and keepalived carry it; "
-            "with control_plane_endpoint_mode: kube_vip, kube-vip does), or "
-            "control_plane_endpoint_mode: external with "
-            "kubeadm_init_control_plane_endpoint: HOST:PORT of your own load balancer."
-        )
-    if mode == "external":
-        match = _HOST_PORT.fullmatch(endpoint.address)
-        if not match or not 0 < int(match.group(2)) < 65536:
-            problems.append(
-                "control_plane_endpoint_mode is external, so kubeadm_init_control_plane_endpoint has to be "
-                f"HOST:PORT of your load balancer; it is {endpoint.address!r}."
-            )
-    if mode in WITH_VIP:
-        problems += _check_vip(endpoint.vip, mode, addresses)
-    return problems
-
-
-def _check_vip(vip: str, mode: str, addresses: t.Mapping[str, str]) -> list[str]:
-    if not vip:
-        return [
-            f"control_plane_endpoint_mode is {mode}, so control_plane_endpoint_vip has to be a free address "
-            "of the control planes' network; it is not set."
-        ]
-    try:
-        ipaddress.ip_address(vip)
-    except ValueError:
-        return [f"control_plane_endpoint_vip is {vip!r}, expected an address without a prefix length."]
-    return [
-        f"control_plane_endpoint_vip {vip} is the address of {host} already; take a free one."
-        for host, address in addresses.items()
-        if address == vip
-    ]
 
 
 def check_required(required: t.Mapping[str, t.Any], reasons: t.Mapping[str, str]) -> list[str]:

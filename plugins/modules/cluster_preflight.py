@@ -11,8 +11,8 @@ short_description: Check what a cluster is to be made of
 version_added: 0.1.0
 author: Kubestead contributors (@kubestead)
 description:
-  - Checks what an inventory says of a cluster, its machines, address ranges, versions and endpoint, against
-    each other, and fails with all problems at once. No machine is asked; run it on the controller before
+  - Checks what an inventory says of a cluster, its machines, address ranges and versions, against each
+    other, and fails with all problems at once. No machine is asked; run it on the controller before
     anything else.
   - An even number of control planes, and versions that are not tested together, are only warned of.
 extends_documentation_fragment:
@@ -79,20 +79,11 @@ options:
     description: The pod network, V(flannel), V(calico) or V(cilium).
     type: str
     default: flannel
-  endpoint_mode:
-    description:
-      - How the API is reached, V(none), V(haproxy), V(kube_vip) or V(external); empty for the one that the
-        number of control planes calls for.
-    type: str
-    default: ""
-  endpoint_vip:
-    description: The address that the control planes share.
-    type: str
-    default: ""
-  endpoint_address:
-    description: C(HOST:PORT) of a load balancer that somebody else runs.
-    type: str
-    default: ""
+  further:
+    description: Problems that were found elsewhere, to be said with the others.
+    type: list
+    elements: str
+    default: []
   required:
     description: Variables that must not be empty, with their values.
     type: dict
@@ -111,7 +102,6 @@ EXAMPLES = r"""
     addresses: {cp-1: 10.0.0.11, cp-2: 10.0.0.12, cp-3: 10.0.0.13, worker-1: 10.0.0.21}
     pod_subnet: 10.244.0.0/16
     service_subnet: 10.96.0.0/12
-    endpoint_vip: 10.0.0.9
   delegate_to: localhost
 """
 
@@ -136,8 +126,6 @@ from ansible_collections.kubestead.homelab.plugins.module_utils.address_ranges i
 )
 from ansible_collections.kubestead.homelab.plugins.module_utils.cluster_inputs import (
     RUNTIMES,
-    Endpoint,
-    check_endpoint,
     check_kubernetes,
     check_pairs,
     check_pod_network,
@@ -159,12 +147,10 @@ def check(given: Mapping[str, Any]) -> Checked:
         **given["ranges"],
         **balanced,
     }
-    endpoint = Endpoint(given["endpoint_mode"], given["endpoint_vip"], given["endpoint_address"])
-    shared = {"control_plane_endpoint_vip": endpoint.vip} if endpoint.vip else {}
-    problems += check_ranges(ranges, {**addresses, **shared})
+    problems += check_ranges(ranges, addresses)
     machines = len(control_planes) + len(given["workers"])
     problems += check_sizes(given["pod_subnet"], given["service_subnet"], machines)
-    problems += check_endpoint(endpoint, control_planes, addresses)
+    problems += given["further"]
     problems += check_pod_network(given["pod_network"])
     problems += check_runtimes(given["runtimes"])
     problems += check_required(given["required"], given["reasons"])
@@ -196,9 +182,7 @@ def main() -> None:
             "runtimes": {"type": "dict", "default": {}},
             "programs": {"type": "dict", "default": {}},
             "pod_network": {"type": "str", "default": "flannel"},
-            "endpoint_mode": {"type": "str", "default": ""},
-            "endpoint_vip": {"type": "str", "default": ""},
-            "endpoint_address": {"type": "str", "default": ""},
+            "further": {"type": "list", "elements": "str", "default": []},
             "required": {"type": "dict", "default": {}},
             "reasons": {"type": "dict", "default": {}},
         },

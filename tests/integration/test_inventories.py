@@ -183,7 +183,7 @@ def test_all_that_is_wrong_is_said_at_once(version: str) -> None:
         "Nothing was touched",
         "The pod range 10.0.0.0/16 and the service range 10.0.128.0/17 overlap",
         "k8s-cp-1 has the address 10.0.0.11",
-        "control_plane_endpoint_vip 10.0.0.12 is the address of k8s-cp-2",
+        "control_plane_endpoint_vip is 10.0.0.12, the address of k8s-cp-2",
         "container_runtime is 'docker'",
         "'weave'",
         "artifacts_bundle_url is not set",

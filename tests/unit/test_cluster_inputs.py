@@ -1,16 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Versions, endpoint and variables of a cluster, checked against each other."""
+"""Versions, words and variables of a cluster, checked against each other."""
 
 from __future__ import annotations
 
 import pytest
 
 from kubestead.model import cluster_inputs as inputs
-from kubestead.model.cluster_inputs import Endpoint
 
 MINORS = ["1.29", "1.36", "1.37"]
-ONE, THREE = ["cp-1"], ["cp-1", "cp-2", "cp-3"]
-ADDRESSES = {"cp-1": "10.0.0.11", "cp-2": "10.0.0.12", "cp-3": "10.0.0.13"}
 
 
 @pytest.mark.parametrize(
@@ -60,29 +57,6 @@ def test_another_minor_of_kubectl_is_a_warning() -> None:
 
 def test_a_version_that_is_none() -> None:
     assert "'two'" in inputs.check_pairs("1.36.4", {"containerd": "two"}).problems[0]
-
-
-@pytest.mark.parametrize(
-    ("endpoint", "control_planes", "words"),
-    [
-        (Endpoint(), ONE, None),
-        (Endpoint(vip="10.0.0.9"), THREE, None),
-        (Endpoint("kube_vip", "10.0.0.9"), ONE, None),
-        (Endpoint("external", address="lb.example:6443"), THREE, None),
-        (Endpoint("external", address="[fd00::1]:6443"), THREE, None),
-        (Endpoint(), THREE, "3 control planes, and nothing in front of them"),
-        (Endpoint("none"), THREE, "nothing in front"),
-        (Endpoint("haproxy"), THREE, "it is not set"),
-        (Endpoint("haproxy", "10.0.0.9/24"), THREE, "without a prefix length"),
-        (Endpoint("haproxy", "10.0.0.12"), THREE, "address of cp-2"),
-        (Endpoint("external", address="lb.example"), THREE, "'lb.example'"),
-        (Endpoint("external", address="lb.example:99999"), THREE, "HOST:PORT"),
-        (Endpoint("keepalived"), THREE, "expected one of none, haproxy, kube_vip, external"),
-    ],
-)
-def test_the_way_to_the_api(endpoint: Endpoint, control_planes: list[str], words: str | None) -> None:
-    found = inputs.check_endpoint(endpoint, control_planes, ADDRESSES)
-    assert found == [] if words is None else (len(found) == 1 and words in found[0]), found
 
 
 def test_words_that_are_none_of_the_known_ones() -> None:
