@@ -264,17 +264,22 @@ class Initialiser(NodeRun[InitOptions]):
             )
 
     def _initialise(self, ignored: t.Sequence[str]) -> None:
-        words = ["init", "--skip-token-print", "--skip-certificate-key-print"]
-        if ignored:
-            own = [name for name in ignored if name]
-            words.append("--ignore-preflight-errors=" + ",".join(own))
-        outcome = self._kubeadm(words, self.options.timeout)
+        outcome = self._kubeadm_init(ignored)
+        if outcome.code > 0 and self.host.paths.etcd_member.exists():
+            # Mostly a machine that is slow: each phase can be repeated, and by now the API server is up.
+            outcome = self._kubeadm_init(OWN_TRACES)
         if outcome.code != 0:
             raise ClusterError(
                 f"kubeadm init on {self.options.host} failed: {outcome.problem()}. All of its output is in "
                 f"{self.options.log} there, the kubelet's in journalctl -u kubelet. The same command again "
                 "goes on."
             )
+
+    def _kubeadm_init(self, ignored: t.Sequence[str]) -> Outcome:
+        words = ["init", "--skip-token-print", "--skip-certificate-key-print"]
+        if ignored:
+            words.append("--ignore-preflight-errors=" + ",".join(ignored))
+        return self._kubeadm(words, self.options.timeout)
 
     def _wait_ready(self) -> None:
         deadline = time.monotonic() + self.options.ready_timeout

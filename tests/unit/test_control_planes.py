@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from kubestead.model import admin_access, join_material, joining
+from kubestead.model import admin_access, join_material
 from kubestead.model import node_plan as plan
 from kubestead.model.admin_access import AdminAccess
 from kubestead.model.etcd import Etcd, EtcdError, EtcdMember, parse_members
@@ -290,7 +290,7 @@ def test_a_join_is_tried_again_after_longer_and_longer_pauses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr(joining.time, "sleep", pauses.append)
+    monkeypatch.setattr("kubestead.model.joining.time.sleep", pauses.append)
     left: list[bool] = []
 
     def fails(argv: Sequence[str], *_: Any, **__: Any) -> Outcome:
