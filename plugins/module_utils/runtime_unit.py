@@ -61,6 +61,14 @@ class Unit(NamedTuple):
             return f"{self.fragment} starts {self.program}, which does not exist"
         return ""
 
+    def unread(self, name: str, root: Path = Path("/")) -> bool:
+        """Whether /etc has a unit of that name that systemd goes by only after it was told to read again.
+
+        It notices when a file that it has read changes, not when another one comes to stand before that.
+        """
+        own = root / "etc/systemd/system" / name
+        return (own.exists() or own.is_symlink()) and self.fragment != str(own) and self.load != "masked"
+
     def older_than(self, paths: Sequence[str]) -> str:
         """The first of these files that was written after the unit had started, or nothing."""
         started = time.time() - (time.monotonic() - self.since)

@@ -196,7 +196,8 @@ class Runtime:
     def settle_unit(self) -> None:
         """Whole, at boot, running, and with its present configuration."""
         unit = runtime_unit.show(self.run, self.unit_name)
-        if unit.needs_reload or any("/etc/systemd/" in path for path in self.files.paths):
+        told = any("/etc/systemd/" in path for path in self.files.paths)
+        if told or unit.needs_reload or unit.unread(self.unit_name):
             self.do("daemon-reload")
             unit = unit if self.module.check_mode else runtime_unit.show(self.run, self.unit_name)
         wrong = unit.broken()

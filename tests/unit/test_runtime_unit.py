@@ -53,6 +53,20 @@ def test_broken_units(tmp_path: Path, text: str, told: str) -> None:
     assert told in runtime_unit.parse(text).broken(tmp_path)
 
 
+def test_a_file_that_came_to_stand_before_the_package_s(tmp_path: Path) -> None:
+    own = tmp_path / "etc/systemd/system/containerd.service"
+    own.parent.mkdir(parents=True)
+    unit = runtime_unit.parse(SHOWN)
+    assert not unit.unread("containerd.service", tmp_path)
+    own.write_text("[Service]\nExecStart=/nowhere\n", encoding="utf-8")
+    assert unit.unread("containerd.service", tmp_path)
+    assert not unit._replace(fragment=str(own)).unread("containerd.service", tmp_path)
+    own.unlink()
+    own.symlink_to("/dev/null")
+    assert unit.unread("containerd.service", tmp_path)
+    assert not unit._replace(load="masked").unread("containerd.service", tmp_path)
+
+
 def test_configuration_that_is_newer_than_the_start(tmp_path: Path) -> None:
     unit = runtime_unit.parse(SHOWN)._replace(since=time.monotonic() - 100)
     config = tmp_path / "config.toml"
