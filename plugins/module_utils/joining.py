@@ -123,7 +123,9 @@ class Joiner(NodeRun[JoinOptions]):
         result = JoinResult(decision.action, decision.reason, decision.action != plan.NOTHING, node)
         if check or decision.action == plan.NOTHING:
             return result
-        if decision.action == plan.START and not self._start(node):
+        if decision.action == plan.START and self.options.control_plane:
+            result.changed = self._start_control_plane(node)
+        elif decision.action == plan.START and not self._start(node):
             decision = plan.Decision(
                 plan.CLEAN_AND_JOIN,
                 "it had joined, but the API does not know it and its kubelet does not register",
@@ -141,7 +143,8 @@ class Joiner(NodeRun[JoinOptions]):
         result.node = self.probe()
         if self.options.control_plane:
             self._verify_member(result.node)
-            self._record("done")
+            if decision.action in (plan.JOIN, plan.CLEAN_AND_JOIN) or node.joining == "begun":
+                self._record("done")
         return result
 
     def probe(self) -> NodeState:
@@ -161,11 +164,6 @@ class Joiner(NodeRun[JoinOptions]):
 
     def _start(self, node: NodeState) -> bool:
         """Start the kubelet and tell whether the API knows the node then."""
-        if self.options.control_plane:
-            self.start_kubelet("restart" if node.kubelet.active == "active" else "start")
-            self._wait_healthy()
-            self._mark()
-            return True
         known = node.name in {str(member.get("name")) for member in self.options.cluster.get("nodes", [])}
         # A kubelet registers its node only when it starts.
         self.start_kubelet("start" if known else "restart")
@@ -176,6 +174,21 @@ class Joiner(NodeRun[JoinOptions]):
         if member:
             self._wait_healthy()
         return member
+
+    def _start_control_plane(self, node: NodeState) -> bool:
+        """Start what has stopped, wait for what is slow; tell whether anything was started."""
+        known = node.name in {str(member.get("name")) for member in self.options.cluster.get("nodes", [])}
+        stopped = node.kubelet.active != "active"
+        if stopped or not known:  # a kubelet registers its node only when it starts
+            self.start_kubelet("start" if stopped else "restart")
+        self._wait_healthy()
+        path = self.host.paths.kubernetes / "kubelet.conf"
+        if not self._wait(lambda: ask_membership(path, node.name)[0] is True, self.options.ready_timeout):
+            raise ClusterError(
+                f"The API does not know the node of {self.options.host}, and its kubelet does not register "
+                "it. See journalctl -u kubelet there."
+            )
+        return self._mark() or stopped or not known
 
     def _finish(self) -> None:
         """Do what kubeadm does last: note the runtime's socket, drop the bootstrap credentials."""
@@ -199,23 +212,27 @@ class Joiner(NodeRun[JoinOptions]):
                 )
         (kubernetes / "bootstrap-kubelet.conf").unlink(missing_ok=True)
 
-    def _mark(self) -> None:
-        """Give the node the labels and the taint of a control plane, where they are missing."""
+    def _mark(self) -> bool:
+        """Give the node the labels and the taint of a control plane, if it never got them; tell whether."""
         path = f"/api/v1/nodes/{self.options.node_name}"
         try:
             client = local_client(self.host.paths, self.options.port, admin=True)
         except KubeconfigError as error:
             raise ClusterError(f"admin.conf on {self.options.host}: {error}") from error
-        taints = ((client.request(path).json() or {}).get("spec") or {}).get("taints") or []
+        node = client.request(path).json() or {}
+        # Both come together, so with the label a missing taint is somebody's wish.
+        if set(ROLE_LABELS) & set((node.get("metadata") or {}).get("labels") or {}):
+            return False
+        taints = (node.get("spec") or {}).get("taints") or []
         wanted = [] if self.options.schedulable else [ROLE_TAINT]
-        missing = [one for one in wanted if one["key"] not in {taint.get("key") for taint in taints}]
-        body = {"metadata": {"labels": ROLE_LABELS}, "spec": {"taints": [*taints, *missing]}}
+        body = {"metadata": {"labels": ROLE_LABELS}, "spec": {"taints": [*taints, *wanted]}}
         answer = client.request(path, "PATCH", body, "application/merge-patch+json")
         if not answer.ok:
             raise ClusterError(
                 f"{self.options.host} could not be marked as a control plane: the API said {answer.status} "
                 f"{answer.body[:300]}"
             )
+        return True
 
     def _clear(self) -> None:
         problems = self._clear_control_plane() if self.options.control_plane else clear_worker(self.host)

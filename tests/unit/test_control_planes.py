@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from kubestead.model import admin_access, join_material
+from kubestead.model import admin_access, join_material, joining
 from kubestead.model import node_plan as plan
 from kubestead.model.admin_access import AdminAccess
 from kubestead.model.etcd import Etcd, EtcdError, EtcdMember, parse_members
@@ -178,10 +178,12 @@ class Api:
     def __init__(self, answers: dict[str, Any] | None = None, status: int = 200) -> None:
         self.answers, self.status = answers or {}, status
         self.asked: list[str] = []
+        self.bodies: list[Any] = []
 
     def request(self, path: str, method: str = "GET", body: Any = None, content_type: str = "") -> Answer:
         name = path.rsplit("/", 1)[-1]
         self.asked.append(f"{method} {name}")
+        self.bodies += [] if body is None else [body]
         return Answer(self.status, json.dumps(self.answers.get(name, {})))
 
 
@@ -329,6 +331,55 @@ def test_one_that_has_joined_is_seen_to_have_a_vote(tmp_path: Path, monkeypatch:
     seen = iter([NodeState(), NodeState(cluster=ClusterView(answers=True, etcd=[FIRST, VOTER]))])
     assert Joiner(options, host, execute=joins).run().action == plan.JOIN
     assert json.loads(marker.read_text())["state"] == "done"
+
+
+def starter(
+    root: Path, api: Api, monkeypatch: pytest.MonkeyPatch, node: NodeState, known: dict[str, Any]
+) -> tuple[Joiner, Programs]:
+    """A further control plane whose API server is ready as soon as it is asked."""
+    monkeypatch.setattr(joining, "local_client", lambda *_, **__: api)
+    monkeypatch.setattr(joining, "ask_membership", lambda *_: (True, ""))
+    monkeypatch.setattr(Joiner, "_wait_healthy", lambda _self: None)
+    monkeypatch.setattr(Joiner, "probe", lambda _self: node)
+    node.cluster = ClusterView(answers=True, etcd=[FIRST, VOTER])
+    programs = Programs({"systemctl": (0, "", "")})
+    options = join_options(root)
+    options.cluster = {**known, "etcd": [asdict(member) for member in known["etcd"]]}
+    return Joiner(options, sample_host(root, programs)), programs
+
+
+MARKED = {"cp-2": {"metadata": {"labels": {"node-role.kubernetes.io/control-plane": ""}}}}
+
+
+@pytest.mark.parametrize(
+    ("node", "known", "does"),
+    [
+        (running(kubelet=Kubelet(True, "inactive")), BOTH, ["systemctl start kubelet.service"]),
+        (running(), cluster(FIRST, VOTER), ["systemctl restart kubelet.service"]),
+        (running(api={"readyz": 500}), BOTH, []),
+    ],
+)
+def test_only_what_has_stopped_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, node: NodeState, known: dict[str, Any], does: list[str]
+) -> None:
+    joiner, programs = starter(tmp_path, Api(MARKED), monkeypatch, node, known)
+    result = joiner.run()
+    assert (result.action, result.changed, programs.calls) == (plan.START, bool(does), does)
+    assert not (tmp_path / "etc/kubernetes/kubestead-join.json").exists(), "it was not made by a join of ours"
+
+
+def test_an_interrupted_join_gets_its_labels_and_its_taint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, "var/lib/kubelet/instance-config.yaml")
+    api = Api({"cp-2": {"spec": {"taints": [{"key": "mine"}]}}})
+    joiner, _programs = starter(tmp_path, api, monkeypatch, running(joining="begun"), BOTH)
+    assert (joiner.run().action, api.asked) == (plan.FINISH, ["GET cp-2", "PATCH cp-2"])
+    [body] = api.bodies
+    assert [taint["key"] for taint in body["spec"]["taints"]] == [
+        "mine",
+        "node-role.kubernetes.io/control-plane",
+    ]
 
 
 def test_a_configuration_that_kubeadm_refuses_is_told_without_its_secrets(tmp_path: Path) -> None:
