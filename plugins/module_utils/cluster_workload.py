@@ -21,23 +21,19 @@ NAMESPACE = "kubestead-check"
 NAME = "web"
 PORT = 8080
 
-#: What a probing pod runs: $1 the service's address, $2 its name, then the pods' addresses.
-PROBE = """\
+#: What a probing pod runs: $1 the service's address, $2 its name, then the pods' addresses. By nc: the wget of
+#: a busybox that is linked statically, as Debian's, does not survive looking up even an address.
+PROBE = f"""\
 service=$1 name=$2; shift 2
-try() { for turn in 1 2 3 4 5; do "$@" && return 0; sleep 1; done; return 1; }
-get() { wget -q -T 4 -O /dev/null "http://$1/"; }
-resolve() { nslookup "$1" 2>/dev/null | grep -qF "$2"; }
+try() {{ for turn in 1 2 3 4 5; do "$@" && return 0; sleep 1; done; return 1; }}
+get() {{ printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 4 "$1" "$2" | grep -q '^HTTP/1.[01] 200'; }}
+resolve() {{ nslookup "$1" 2>/dev/null | grep -qwF "$2"; }}
 lost=
-for pod in "$@"; do try get "$pod" || lost="$lost; pod $pod"; done
-try get "$service" || lost="$lost; service $service"
-try resolve "$name" "${service#[}" || lost="$lost; name $name"
-[ -z "$lost" ] || { printf %s "${lost#; }" > /dev/termination-log; exit 1; }
+for pod in "$@"; do try get "$pod" {PORT} || lost="$lost; pod $pod"; done
+try get "$service" 80 || lost="$lost; service $service"
+try resolve "$name" "$service" || lost="$lost; name $name"
+[ -z "$lost" ] || {{ printf %s "${{lost#; }}" > /dev/termination-log; exit 1; }}
 """
-
-
-def bracketed(address: str) -> str:
-    """Return an address as it stands in a URL."""
-    return f"[{address}]" if ":" in address else address
 
 
 def http_get(host: str, port: int) -> str:
@@ -235,7 +231,7 @@ class Workload:
 
     def _reach(self, pods: t.Sequence[str], service: str) -> None:
         name = f"{NAME}.{NAMESPACE}.svc.{self.dns_domain}."
-        words = [bracketed(service), name, *(f"{bracketed(pod)}:{PORT}" for pod in pods)]
+        words = [service, name, *pods]
         for number, node in enumerate(self.nodes):
             self._ask(
                 f"/api/v1/namespaces/{NAMESPACE}/pods",

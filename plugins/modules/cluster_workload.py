@@ -22,7 +22,7 @@ extends_documentation_fragment:
   - kubestead.homelab.attributes.reads
 options:
   image:
-    description: A busybox, with C(httpd), C(wget) and C(nslookup).
+    description: A busybox, with C(httpd), C(nc) and C(nslookup).
     type: str
     required: true
   nodes:

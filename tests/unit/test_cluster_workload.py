@@ -98,14 +98,14 @@ def test_all_steps_and_nothing_stays() -> None:
 
 
 def test_each_node_asks_every_pod_the_service_and_the_name() -> None:
-    cluster = Cluster(lost={"w-2": "pod 10.244.0.2:8080; name web.kubestead-check.svc.cluster.local."})
-    with pytest.raises(WorkloadError, match=r"not reached from w-2: pod 10\.244\.0\.2:8080; name web"):
+    cluster = Cluster(lost={"w-2": "pod 10.244.0.2; name web.kubestead-check.svc.cluster.local."})
+    with pytest.raises(WorkloadError, match=r"not reached from w-2: pod 10\.244\.0\.2; name web"):
         work(cluster).run()
     seen = [one["spec"] for one in cluster.created if one["metadata"]["name"].startswith("probe")]
     assert [one["nodeName"] for one in seen] == ["cp-1", "w-1", "w-2"]
     words = seen[0]["containers"][0]["command"][4:]
     assert words[:2] == ["10.96.3.4", "web.kubestead-check.svc.cluster.local."]
-    assert words[2:] == ["10.244.0.2:8080", "10.244.1.2:8080", "10.244.2.2:8080"]
+    assert words[2:] == ["10.244.0.2", "10.244.1.2", "10.244.2.2"]
     assert cluster.objects == {}, "it is cleared away then, too"
 
 
@@ -122,26 +122,33 @@ def test_the_node_itself_reaches_the_service() -> None:
         work(Cluster(), get=refuse).run()
 
 
-def probe(tmp_path: Path, wget: str, nslookup: str) -> tuple[int, str]:
+def probe(tmp_path: Path, nc: str, nslookup: str) -> tuple[int, str]:
     """Run what a probing pod runs, with programs that answer as they are told."""
-    for name, script in (("wget", wget), ("nslookup", nslookup), ("sleep", ":")):
+    for name, script in (("nc", nc), ("nslookup", nslookup), ("sleep", ":")):
         (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / name).chmod(0o755)
     last = tmp_path / "last"
     script = workload.PROBE.replace("/dev/termination-log", str(last))
     done = subprocess.run(
-        ["sh", "-c", script, "sh", "10.96.3.4", "web.svc.", "10.244.0.2:8080", "10.244.1.2:8080"],
+        ["sh", "-c", script, "sh", "10.96.3.4", "web.svc.", "10.244.0.2", "10.244.1.2"],
         env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
         check=False,
     )
     return done.returncode, last.read_text() if last.exists() else ""
 
 
+WELL = "cat > /dev/null; printf 'HTTP/1.1 200 OK\\r\\n\\r\\n'"
+
+
 def test_the_probe_reaches_everything(tmp_path: Path) -> None:
-    assert probe(tmp_path, ":", "echo Address: 10.96.3.4") == (0, "")
+    assert probe(tmp_path, WELL, "echo Address: 10.96.3.4") == (0, "")
 
 
 def test_the_probe_names_all_that_it_does_not_reach(tmp_path: Path) -> None:
-    wget = 'case "$*" in *10.244.1.2*) exit 1;; esac'
-    code, said = probe(tmp_path, wget, "echo Address: 10.96.0.10")
-    assert (code, said) == (1, "pod 10.244.1.2:8080; name web.svc.")
+    code, said = probe(tmp_path, f'[ "$3" = 10.244.1.2 ] || {{ {WELL}; }}', "echo Address: 10.96.0.10")
+    assert (code, said) == (1, "pod 10.244.1.2; name web.svc.")
+
+
+def test_an_answer_that_is_no_page_does_not_count(tmp_path: Path) -> None:
+    code, said = probe(tmp_path, "printf 'HTTP/1.0 404 Not Found\\r\\n'", "echo Address: 10.96.3.4")
+    assert (code, said) == (1, "pod 10.244.0.2; pod 10.244.1.2; service 10.96.3.4")
