@@ -21,8 +21,8 @@ NAMESPACE = "kubestead-check"
 NAME = "web"
 PORT = 8080
 
-#: What a probing pod runs: $1 the service's address, $2 its name, then the pods' addresses. By nc: the wget of
-#: a busybox that is linked statically, as Debian's, does not survive looking up even an address.
+#: What a probing pod runs: $1 the service's address, $2 its name, then the pods' addresses. By nc, since the
+#: wget of a busybox that is linked statically, as Debian's, does not survive looking up even an address.
 PROBE = f"""\
 service=$1 name=$2; shift 2
 try() {{ for turn in 1 2 3 4 5; do "$@" && return 0; sleep 1; done; return 1; }}
