@@ -42,7 +42,12 @@ class Maker:
             "artifacts_binaries_mirror": f"{self.base}/files",
             **variables,
         }
-        command = [self.programs / "ansible-playbook", "--inventory", "localhost,", "playbooks/bundle.yml"]
+        command = [
+            str(self.programs / "ansible-playbook"),
+            "--inventory",
+            "localhost,",
+            "playbooks/bundle.yml",
+        ]
         return subprocess.run(
             [*command, "--extra-vars", json.dumps(told), *more],
             cwd=CHECKOUT,
