@@ -135,7 +135,7 @@ conditions:
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Sequence
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubestead.homelab.plugins.module_utils import cri, runtime_unit
@@ -165,8 +165,8 @@ class Runtime:
         if self.files.problems:
             self.fail("\n".join([*self.files.problems, "Nothing was changed."]))
 
-    def run(self, command: "list[str]") -> "tuple[int, str, str]":
-        code, out, err = self.module.run_command(command)
+    def run(self, command: "Sequence[str]") -> "tuple[int, str, str]":
+        code, out, err = self.module.run_command(list(command))
         return code, out, err
 
     def fail(self, sentence: str) -> None:
