@@ -225,6 +225,12 @@ def kube_vip_manifest(virtual: Virtual, image: str, kubeconfig: str) -> str:
     return f"{MARK}\n{json.dumps(pod, indent=2)}\n"
 
 
+def kubeconfig_of(manifest: str) -> str:
+    """The kubeconfig that kube-vip's static pod is given; nothing where the text is none."""
+    found = re.search(r'"hostPath": \{\s+"path": "([^"]+)"', manifest)
+    return found.group(1) if found else ""
+
+
 def is_ours(text: str | None) -> bool:
     """Whether this role has written the text."""
     return text is not None and MARK in text.split("\n", 2)[:2]

@@ -50,6 +50,39 @@ def split_endpoint(text: str) -> tuple[str, int] | None:
     return host, int(port)
 
 
+ADMIN = "/etc/kubernetes/admin.conf"
+SUPER_ADMIN = "/etc/kubernetes/super-admin.conf"
+
+
+class Seen(t.NamedTuple):
+    """What is true on a control plane that is to have kube-vip."""
+
+    #: whether the API server here lets admin.conf's user in, with rights
+    leads: bool
+    #: whether that API server is ready
+    ready: bool
+    #: which of the two kubeconfigs are there
+    files: t.Collection[str]
+    #: the kubeconfig that kube-vip has here already; nothing without kube-vip
+    present: str = ""
+
+
+def kube_vip_kubeconfig(seen: Seen, first: bool, super_admin: bool) -> str:
+    """What kube-vip is to use; nothing where it has to wait until this machine is in a cluster.
+
+    Until kubeadm has given admin.conf its rights, which it does through the endpoint, only super-admin.conf
+    has any. It is made, from Kubernetes 1.29 on (`super_admin`), where the cluster is made (`first`).
+    """
+    if seen.leads:
+        return ADMIN
+    # A cluster whose API server does not answer now cannot be asked what is right.
+    if seen.present and not seen.ready and ADMIN in seen.files:
+        return seen.present
+    if not first:
+        return ""
+    return SUPER_ADMIN if super_admin and (SUPER_ADMIN in seen.files or ADMIN not in seen.files) else ADMIN
+
+
 class Settings(t.NamedTuple):
     """What was asked for. `members` are the control planes, `machines` all machines: addresses by host."""
 

@@ -131,11 +131,15 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubestead.homelab.plugins.module_utils import endpoint_files as files
 from ansible_collections.kubestead.homelab.plugins.module_utils import endpoint_node as node
 from ansible_collections.kubestead.homelab.plugins.module_utils.endpoint_plan import (
+    ADMIN,
     EXTERNAL,
     HAPROXY,
     KUBE_VIP,
     MODES,
     NONE,
+    SUPER_ADMIN,
+    Seen,
+    kube_vip_kubeconfig,
     parse_address,
     split_endpoint,
 )
@@ -148,8 +152,6 @@ from ansible_collections.kubestead.homelab.plugins.module_utils.host import File
 from ansible_collections.kubestead.homelab.plugins.module_utils.write import write_text
 
 AUTHORITY = "/etc/kubernetes/pki/ca.crt"
-ADMIN = Path("/etc/kubernetes/admin.conf")
-SUPER_ADMIN = Path("/etc/kubernetes/super-admin.conf")
 KEPT = ".before-kubestead"
 PROGRAMS = {"haproxy": "haproxy", "keepalived": "keepalived"}
 MODE_OF = {files.CHECK_FILE: 0o755, files.KUBE_VIP_FILE: 0o600}
@@ -210,22 +212,16 @@ class Endpoint:
         return {}
 
     def kubeconfig(self) -> str:
-        """What kube-vip is to use; nothing where it has to wait until this machine is in a cluster.
-
-        Until kubeadm has given admin.conf its rights, which it does through the endpoint, only
-        super-admin.conf has any.
-        """
-        if node.may_lead(ADMIN, self.own_address, self.given["api_port"]):
-            return str(ADMIN)
-        self.later = True
-        present = read_text(Path(files.KUBE_VIP_FILE)) or ""
-        if ADMIN.exists() and present and not self.ready_here:
-            # A cluster whose API server does not answer now: what is there is right, or is put right later.
-            return str(SUPER_ADMIN if f'"{SUPER_ADMIN}"' in present else ADMIN)
-        if not self.given["first"]:
-            return ""
-        made = self.given["super_admin"] and (SUPER_ADMIN.exists() or not ADMIN.exists())
-        return str(SUPER_ADMIN if made else ADMIN)
+        """What kube-vip is to use; nothing where it has to wait."""
+        leads = node.may_lead(Path(ADMIN), self.own_address, self.given["api_port"])
+        self.later = not leads
+        seen = Seen(
+            leads=leads,
+            ready=self.ready_here,
+            files=[path for path in (ADMIN, SUPER_ADMIN) if Path(path).exists()],
+            present=files.kubeconfig_of(read_text(Path(files.KUBE_VIP_FILE)) or ""),
+        )
+        return kube_vip_kubeconfig(seen, self.given["first"], self.given["super_admin"])
 
     # --- Before anything is touched -----------------------------------------------------------------------
 

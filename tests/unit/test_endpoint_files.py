@@ -61,6 +61,8 @@ def test_kube_vip_uses_the_kubeconfig_that_it_is_given() -> None:
         HERE._replace(port=6443), "registry.example/kube-vip:v1", "/etc/kubernetes/super-admin.conf"
     )
     pod = json.loads(text.split("\n", 1)[1])["spec"]
+    assert files.kubeconfig_of(text) == "/etc/kubernetes/super-admin.conf"
+    assert files.kubeconfig_of("") == ""
     assert pod["volumes"][0]["hostPath"] == {"path": "/etc/kubernetes/super-admin.conf", "type": "File"}
     assert pod["containers"][0]["volumeMounts"][0]["mountPath"] == "/etc/kubernetes/admin.conf"
     assert pod["containers"][0]["image"] == "registry.example/kube-vip:v1"

@@ -87,6 +87,40 @@ def test_all_problems_are_told_at_once() -> None:
     assert len(found) == 3
 
 
+BEFORE = plan.Seen(leads=False, ready=False, files=[])
+
+
+@pytest.mark.parametrize(
+    ("seen", "first", "super_admin", "kubeconfig"),
+    [
+        # Before the cluster is made, or while it is being made.
+        (BEFORE, True, True, plan.SUPER_ADMIN),
+        (BEFORE, True, False, plan.ADMIN),
+        (BEFORE, False, True, ""),
+        (BEFORE._replace(files=[plan.ADMIN, plan.SUPER_ADMIN]), True, True, plan.SUPER_ADMIN),
+        (BEFORE._replace(files=[plan.ADMIN, plan.SUPER_ADMIN], ready=True), True, True, plan.SUPER_ADMIN),
+        # A control plane of a cluster, the one that made it or another.
+        (plan.Seen(True, True, [plan.ADMIN, plan.SUPER_ADMIN], plan.SUPER_ADMIN), True, True, plan.ADMIN),
+        (plan.Seen(True, True, [plan.ADMIN], ""), False, True, plan.ADMIN),
+        # Its API server does not answer: what is there stays.
+        (plan.Seen(False, False, [plan.ADMIN], plan.ADMIN), True, True, plan.ADMIN),
+        (plan.Seen(False, False, [plan.ADMIN], plan.ADMIN), False, True, plan.ADMIN),
+        (
+            plan.Seen(False, False, [plan.ADMIN, plan.SUPER_ADMIN], plan.SUPER_ADMIN),
+            True,
+            True,
+            plan.SUPER_ADMIN,
+        ),
+        # admin.conf has lost its rights, and super-admin.conf was put away.
+        (plan.Seen(False, True, [plan.ADMIN], plan.ADMIN), True, True, plan.ADMIN),
+    ],
+)
+def test_kube_vip_uses_what_has_rights_by_then(
+    seen: plan.Seen, first: bool, super_admin: bool, kubeconfig: str
+) -> None:
+    assert plan.kube_vip_kubeconfig(seen, first, super_admin) == kubeconfig
+
+
 @pytest.mark.parametrize(
     ("text", "parts"),
     [

@@ -10,6 +10,7 @@ import ssl
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 
 def main(name: str, certificate: str, key: str, sick: str) -> None:
@@ -36,7 +37,7 @@ def main(name: str, certificate: str, key: str, sick: str) -> None:
     class Server(ThreadingHTTPServer):
         """Greets each client in a thread of its own, so that a slow one holds up nobody."""
 
-        def finish_request(self, request: object, client_address: object) -> None:
+        def finish_request(self, request: Any, client_address: Any) -> None:
             """Begin with TLS; who does not is let go."""
             try:
                 super().finish_request(context.wrap_socket(request, server_side=True), client_address)
