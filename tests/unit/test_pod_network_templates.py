@@ -6,11 +6,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import ansible.plugins.test.core as ansible_tests
 import jinja2
 import pytest
 import yaml
 from ansible.plugins.filter.core import FilterModule
-from ansible.plugins.test.core import TestModule as Tests  # not a class of tests
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "roles/cni/templates"
 CALICO: dict[str, Any] = {
@@ -24,7 +24,7 @@ CALICO: dict[str, Any] = {
 }
 CILIUM: dict[str, Any] = {
     "cni_mtu": 0,
-    "cni_nodes": ["cp-1"],
+    "cni_members": ["cp-1"],
     "cni_api_endpoint": "10.0.0.11:6443",
     "__cni_seen": {"endpoint": ""},
     "cni_cilium_kube_proxy_replacement": False,
@@ -50,7 +50,7 @@ def render(name: str, variables: dict[str, Any]) -> list[Any]:
         autoescape=jinja2.select_autoescape(),  # YAML is none of those that it escapes
     )
     environment.filters.update(FilterModule().filters())
-    environment.tests.update(Tests().tests())
+    environment.tests.update(ansible_tests.TestModule().tests())
     return [one for one in yaml.safe_load_all(environment.get_template(name).render(variables)) if one]
 
 
@@ -124,7 +124,7 @@ def test_a_policy_a_node_and_one_pool() -> None:
     more = {
         "cni_cilium_l2_announcements": True,
         "cni_cilium_l2_interfaces": ["^en.*"],
-        "cni_nodes": ["cp-1", "w-1"],
+        "cni_members": ["cp-1", "w-1"],
         "cni_load_balancer_ranges": ["10.0.0.64/28", "10.0.1.1 - 10.0.1.9"],
     }
     pool, *policies = render("cilium-l2.yaml.j2", {**CILIUM, **more})
