@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-3.0-or-later
 # All tests, or those named: ./test.sh [lint|unit|sanity|integration|molecule|e2e|install]…
-# `install` has to be named: distributions' installers, faults in the middle of installations, a laptop as boot server.
+# `install` has to be named: a distribution's installer from power-on to `ready`, which takes half an hour emulated.
 # What this computer cannot run is skipped by name with the reason.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")"
@@ -82,26 +82,21 @@ can_carry_lab() {
   return 1
 }
 
+# Two at a time: what a scenario waits for leaves a processor to the other.
 suite_molecule() {
-  local scenario
   can_carry_lab molecule || return 0
-  for scenario in roles/*/molecule/default/molecule.yml; do
-    scenario=${scenario#roles/}
-    check "molecule ${scenario%%/*}" tests/molecule.sh "${scenario%%/*}"
-  done
+  check "molecule" python -m pytest tests/roles --numprocesses 2 --dist worksteal -vv --durations=0
 }
 
-# Emulated machines that are slow by their nature: too long for every run of all tests.
-long=(tests/e2e/test_boot_laptop.py tests/e2e/test_installers.py tests/e2e/test_provision.py tests/e2e/test_provision_faults.py)
-
+# Two groups of tests side by side (tests/e2e/conftest.py).
 suite_e2e() {
   can_carry_lab e2e || return 0
-  check "e2e" python -m pytest tests/e2e "${long[@]/#/--ignore=}" --verbose -ra --durations=25
+  check "e2e" python -m pytest tests/e2e --numprocesses 2 -vv -ra --durations=25
 }
 
 suite_install() {
   can_carry_lab install || return 0
-  check "install" python -m pytest "${long[@]}" tests/install --verbose -ra --durations=25
+  check "install" python -m pytest tests/install -vv -ra --durations=25
 }
 
 for suite in "${suites[@]}"; do

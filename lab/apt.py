@@ -10,9 +10,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from lab import lock
 from lab.errors import HostError
 from lab.process import run
 
+# Labs are made side by side, and apt is one for the computer: for its lists it does not wait by itself.
+LOCK = Path("/run/lock/kubestead-apt")
+PATIENCE = "DPkg::Lock::Timeout=300"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 _RELEASES = ("bullseye", "bookworm", "trixie", "forky", "oldstable", "stable", "testing", "sid", "unstable")
 _SUITE = re.compile(rf"^({'|'.join(_RELEASES)})(-updates|-security|/updates)?$")
@@ -157,14 +161,15 @@ def install(packages: list[str]) -> None:
     """Install what this computer lacks, and say so."""
     if not packages:
         return
-    print(f"Installing Debian packages: {' '.join(packages)}", flush=True)
-    for words in (["update"], ["install", "--no-install-recommends", "--yes", *packages]):
-        done = subprocess.run(
-            ["apt-get", "-qq", *words],
-            check=False,
-            capture_output=True,
-            text=True,
-            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-        )
-        if done.returncode:
-            raise HostError(f"apt-get {words[0]} failed: {done.stderr.strip()[-600:]}")
+    with lock.held(LOCK, "apt", wait=True):
+        print(f"Installing Debian packages: {' '.join(packages)}", flush=True)
+        for words in (["update"], ["install", "--no-install-recommends", "--yes", *packages]):
+            done = subprocess.run(
+                ["apt-get", "-qq", "-o", PATIENCE, *words],
+                check=False,
+                capture_output=True,
+                text=True,
+                env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+            )
+            if done.returncode:
+                raise HostError(f"apt-get {words[0]} failed: {done.stderr.strip()[-600:]}")

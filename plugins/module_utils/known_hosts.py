@@ -18,6 +18,7 @@ from .state_api_client import StateApiClient, StateApiRefusedError
 DATUM = "ssh_host_keys"
 _NOT_FOUND = 404
 _TYPE = re.compile(r"(?:ssh|ecdsa|sk-ssh|sk-ecdsa)-[A-Za-z0-9@.-]+")
+_KINDS = ("ed25519", "ecdsa", "rsa")  # the best first
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:_-]*(?:%[A-Za-z0-9._-]+)?")
 
 
@@ -88,13 +89,22 @@ def reported_keys(client: StateApiClient, mac: str) -> t.List[Key]:
     return [parse_key(str(line)) for line in (lines if isinstance(lines, list) else [lines])]
 
 
-def scan(host: str, port: int, seconds: int) -> t.List[Key]:
-    """The keys that a host shows to anybody who asks; none when it does not answer."""
+def scan(host: str, port: int, seconds: int, known: t.Sequence[Key] = ()) -> t.List[Key]:
+    """The key that a host shows to anybody who asks; none when it does not answer.
+
+    One key is enough, and is of a type that is `known` of it already, where there is one. Each type that is
+    asked for is a connection without a login, and since OpenSSH 9.8 (PerSourcePenalties) a server shuts out
+    for a while who comes and goes too often.
+    """
     entry_name(host, port)  # no option, no list of hosts
-    words = ["ssh-keyscan", "-T", str(seconds), "-t", "ed25519,ecdsa,rsa", "-p", str(port), host]
-    done = subprocess.run(words, check=False, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    lines = [_Line(line) for line in done.stdout.decode(errors="replace").splitlines()]
-    return sorted({line.key for line in lines if line.key})
+    for kind in sorted(_KINDS, key=lambda kind: not any(kind in key.type for key in known)):
+        words = ["ssh-keyscan", "-T", str(seconds), "-t", kind, "-p", str(port), host]
+        done = subprocess.run(words, check=False, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        lines = [_Line(line) for line in done.stdout.decode(errors="replace").splitlines()]
+        keys = [line.key for line in lines if line.key]
+        if keys or b"SSH-2.0-" not in done.stdout + done.stderr:
+            return keys
+    return []
 
 
 class _Line:

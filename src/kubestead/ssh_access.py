@@ -80,10 +80,7 @@ def test(target: Target) -> ExitCode:
         check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     if done.returncode:
-        said = done.stderr.strip().splitlines()
-        print(f"✘ {target.destination}: {said[-1] if said else 'ssh failed'}", file=sys.stderr)
-        print(f"  {_advice(done.stderr, target)}", file=sys.stderr)
-        return ExitCode.FAILED
+        return _not_reached(target, done.stderr)
     found = set(done.stdout.split())
     print(f"✔ {target.destination}: ssh by key")
     lines = {
@@ -95,12 +92,24 @@ def test(target: Target) -> ExitCode:
     return ExitCode.DONE
 
 
+def _not_reached(target: Target, said: str) -> ExitCode:
+    lines = said.strip().splitlines()
+    print(f"✘ {target.destination}: {lines[-1] if lines else 'ssh failed'}", file=sys.stderr)
+    print(f"  {_advice(said, target)}", file=sys.stderr)
+    return ExitCode.FAILED
+
+
 def _advice(said: str, target: Target) -> str:
     where = target.destination + (f" --port {target.port}" if target.port != 22 else "")
     if "Permission denied" in said:
         return f"Your key is not known there: ./deploy.sh ssh keys {where}"
     if "Host key verification failed" in said or "host key is known" in said:
         return f"The host's key is not known here: ./deploy.sh ssh known-host {where}"
+    if any(words in said for words in ("Connection reset", "Connection closed", "Not allowed at this time")):
+        return (
+            "It hangs up before a login: newer OpenSSH (PerSourcePenalties) shuts out for a while who failed "
+            "too often. Try again in a minute."
+        )
     return "Is it on, and are address and port right?"
 
 
@@ -111,11 +120,11 @@ def known_host(target: Target, assume_yes: bool = False) -> ExitCode:
     before = keys_of(text, name)
     keys, source = _from_api(target.host), "the State API"
     if not keys:
-        keys, source = scan(target.host, target.port, _SECONDS), "the host itself"
+        keys, source = scan(target.host, target.port, _SECONDS, before), "the host itself"
     if not keys:
         print(f"✘ {target.host} shows no key at port {target.port}. Is it on?", file=sys.stderr)
         return ExitCode.FAILED
-    if set(before) == set(keys) or (source != "the State API" and before and set(before) <= set(keys)):
+    if set(before) == set(keys) or (source != "the State API" and set(keys) <= set(before)):
         print(f"✔ {target.host} is known")
         return ExitCode.DONE
     print(f"{target.host}, as told by {source}:")
@@ -168,9 +177,13 @@ def keys(target: Target, assume_yes: bool = False) -> ExitCode:
         if code != ExitCode.DONE:
             return code
     batch = ["ssh", *target.options("-o", "BatchMode=yes"), "-o", "IdentitiesOnly=yes", "-i", str(key)]
-    there = subprocess.run([*batch, target.destination, "true"], check=False, capture_output=True)
+    there = subprocess.run([*batch, target.destination, "true"], check=False, capture_output=True, text=True)
     if there.returncode:
-        command = ["ssh-copy-id", "-i", str(key.with_suffix(".pub")), *target.options(), target.destination]
+        if "Permission denied" not in there.stderr:
+            return _not_reached(target, there.stderr)
+        # Forced: it would look once more whether the key is there, and each failure counts against us.
+        key_file = str(key.with_suffix(".pub"))
+        command = ["ssh-copy-id", "-f", "-i", key_file, *target.options(), target.destination]
         if subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode:
             print(f"✘ {target.destination} did not take the key.", file=sys.stderr)
             return ExitCode.FAILED

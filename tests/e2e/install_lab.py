@@ -28,6 +28,7 @@ from lab.process import wait_until
 from lab.provisioning import last_lines, plain
 from lab.qemu_probe import EMULATED
 from lab.software import NONE, Software
+from tests.figures import tell
 
 NAME = "install"
 SERVER = NodeSpec("lab-pxe", "debian-13", "10.77.0.10")
@@ -61,6 +62,10 @@ class InstallLab:
     machines: dict[str, MachineSpec]
     """Those of the registry, by name."""
     lab: Lab = field(default_factory=lambda: Lab(NAME, say=print))
+    entries: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By name, what an entry in the registry has beside what those of the lab's machines have."""
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of the roles."""
 
     @property
     def homelab(self) -> Homelab:
@@ -74,7 +79,13 @@ class InstallLab:
         known = inventory.entries(self.lab.folder, 1, None, EMULATED)
         [pattern] = [entry for entry in known.values() if "firmware" in entry]
         own = {
-            spec.mac: {**pattern, "hostname": spec.name, "ip": spec.ip, "firmware": spec.firmware}
+            spec.mac: {
+                **pattern,
+                **self.entries.get(spec.name, {}),
+                "hostname": spec.name,
+                "ip": spec.ip,
+                "firmware": spec.firmware,
+            }
             for spec in self.machines.values()
         }
         inventory.write(self.lab.folder, own)
@@ -84,13 +95,17 @@ class InstallLab:
         assert wheels.wait() == 0
         started = time.monotonic()
         self.provision()
-        print(f"PXE server, State API and image: {time.monotonic() - started:.0f} s")
+        tell(f"PXE server, State API and image: {time.monotonic() - started:.0f} s")
 
     def provision(self, *install: str, expect: ExitCode = ExitCode.DONE) -> str:
         """Run provision.yml for these machines, without any for the server alone; return what it said."""
         log = self.lab.folder / "provision.log"
         variables = json.dumps(
-            {"provision_install": list(install) or "none", "provision_timeout": INSTALL_SECONDS}
+            {
+                "provision_install": list(install) or "none",
+                "provision_timeout": INSTALL_SECONDS,
+                **self.variables,
+            }
         )
         limit = ":".join(["localhost", SERVER.name, *install])
         with log.open("w", encoding="utf-8") as output:
@@ -267,8 +282,8 @@ class InstallLab:
 
     # Figures
 
-    def tell_times(self, name: str, method: str, since: float) -> None:
-        """Print how long it took from power-on to each step of an installation."""
+    def tell_times(self, name: str, method: str, since: float) -> dict[str, float]:
+        """Print how long it took from power-on to each step of an installation; return the seconds."""
         steps: dict[str, float] = {}
         for event in self.events(name):
             at = datetime.fromisoformat(event["at"].replace("Z", "+00:00")).timestamp() - since
@@ -279,4 +294,5 @@ class InstallLab:
             if event["state"] in ("installed", "ready"):
                 steps.setdefault(event["state"], at)
         told = ", ".join(f"{step} {seconds:.0f} s" for step, seconds in steps.items())
-        print(f"{name} by {method}, {self[name].accelerator()}, from power-on: {told}")
+        tell(f"{name} by {method}, {self[name].accelerator()}, from power-on: {told}")
+        return steps

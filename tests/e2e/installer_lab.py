@@ -8,10 +8,9 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -97,22 +96,17 @@ class InstallerLab:
         found: dict[str, Any] = self.ask(f"/api/machines/{mac}")
         return found
 
-    def wait_for(self, mac: str, done: Callable[[dict[str, Any]], bool], seconds: float) -> dict[str, Any]:
-        """Wait until a machine is as wanted, and print every word that it says on the way."""
-        begun, said = time.monotonic(), ""
+    def wait_words(self, mac: str, words: str, seconds: float) -> dict[str, Any]:
+        """Wait until a machine has said these words, which may be some time ago; return the event."""
+        said: list[dict[str, Any]] = []
 
-        def seen() -> bool:
-            nonlocal said
-            now = self.told(mac)
-            about = (now["state"], now["phase"], now["progress"], now["message"] or now["error"])
-            words = " ".join(str(each) for each in about if each is not None)
-            if words != said:
-                said = words
-                print(f"{time.monotonic() - begun:7.1f} s  {words}", flush=True)
-            return done(now)
+        def heard() -> bool:
+            events = self.ask(f"/api/events?mac={mac}&limit=500")
+            said.extend(event for event in events if event["message"] == words)
+            return bool(said)
 
-        assert wait_until(seen, seconds, pause=1), f"after {seconds} s: {self.told(mac)}"
-        return self.told(mac)
+        assert wait_until(heard, seconds, pause=1), f"{words!r} not heard in {seconds} s: {self.told(mac)}"
+        return said[0]
 
     def off(self, machine: Machine) -> None:
         """Take a machine's power away."""

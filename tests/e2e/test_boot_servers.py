@@ -20,6 +20,7 @@ from lab.host import problems
 from lab.process import wait_until
 from tests.e2e.boot_lab import Homelab, registry
 from tests.e2e.needs import require_machines
+from tests.figures import tell
 
 pytestmark = pytest.mark.skipif(bool(os.geteuid() or problems()), reason="python -m lab check says why")
 
@@ -58,7 +59,7 @@ def boots(homelab: Homelab, spec: MachineSpec, kind: str) -> None:
     try:
         assert wait_until(lambda: homelab.answered_since(cursor, path), BOOT_SECONDS), said()
         seconds = time.monotonic() - since
-        print(f"{kind}, {spec.firmware}: {seconds:.1f} s from power-on to the request for the boot script")
+        tell(f"{kind}, {spec.firmware}: {seconds:.1f} s from power-on to the request for the boot script")
         told = f"Kubestead: {spec.name} boots its local disk: no installation is asked for"
         assert wait_until(lambda: told in said(), 30), said()
     finally:
@@ -73,7 +74,7 @@ def test_live_edits_and_a_boot(homelab: Homelab, kind: str) -> None:
     homelab.takes(known, OTHER.mac, "10.77.0.20")  # of the range for unknown machines
 
     seconds = homelab.takes(registry([BIOS, UEFI, OTHER]), OTHER.mac, OTHER.ip)
-    print(f"{kind}: {seconds:.1f} s from the edit to the first offer")
+    tell(f"{kind}: {seconds:.1f} s from the edit to the first offer")
     assert seconds < EDIT_SECONDS
     boots(homelab, BIOS, kind)
 

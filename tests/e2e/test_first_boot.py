@@ -21,6 +21,7 @@ import pytest
 from kubestead.pki import ensure
 from lab import Lab, NodeSpec, base
 from lab.host import problems
+from tests.figures import tell
 from tests.integration.server_sample import Place, Program, program
 from tests.unit.api_sample import until
 from tests.unit.cli_sample import COMMAND
@@ -180,7 +181,7 @@ def test_a_boot_does_not_wait_for_the_api(site: Site, spec: NodeSpec) -> None:
     without = site.reboot(spec)
     site.on(spec, "sh", "-c", "rm /etc/kubestead/first-boot.done /etc/kubestead/machine.token")
     seconds = site.reboot(spec)
-    print(f"{spec.os}: boot {without:.1f} s, with an agent that finds no API {seconds:.1f} s")
+    tell(f"{spec.os}: boot {without:.1f} s, with an agent that finds no API {seconds:.1f} s")
     assert site.on(spec, "systemctl", "is-system-running") == "running"
     assert site.on(spec, "systemctl", "is-active", UNIT) == "active"
     with site.api():

@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from bundle import catalogue
+from tests.figures import tell
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 LAB_HOME = Path(os.environ.get("KUBESTEAD_LAB_HOME", "/var/lib/kubestead"))
@@ -197,7 +198,7 @@ def test_the_second_run_changes_nothing_and_is_quick(deployed: Homelab) -> None:
         "ssh", MACHINE, "cat /etc/kubestead/agent.json /proc/sys/kernel/random/boot_id"
     ), "it was neither installed nor booted again"
     trips = {host: counts["round_trips"] for host, counts in run["hosts"].items()}
-    print(f"second run: {seconds:.0f} s, round trips {trips}")
+    tell(f"second run: {seconds:.0f} s, round trips {trips}")
     assert trips.pop("lab-pxe") <= SERVER_TRIPS
     assert max(trips.values()) <= SECOND_RUN_TRIPS
     if os.getloadavg()[0] < 2 * (os.cpu_count() or 1):

@@ -20,6 +20,7 @@ from lab import Lab, NodeSpec, base, cgroups, network, paths
 from lab.errors import InputError
 from lab.host import problems
 from lab.process import Process, wait_until
+from tests.figures import tell
 
 pytestmark = pytest.mark.skipif(bool(os.geteuid() or problems()), reason="python -m lab check says why")
 
@@ -113,7 +114,7 @@ def test_up(lab: Lab) -> None:
     lab.network_up()
     lab.gateway_start()
     assert sorted(lab.nodes_up(SPECS)) == ["new", "old"]
-    print(f"two nodes: {time.monotonic() - start:.1f} s")
+    tell(f"two nodes: {time.monotonic() - start:.1f} s")
     for spec in SPECS:
         assert says(lab, spec.name, "systemctl", "is-system-running") == "running"
         assert says(lab, spec.name, "cat", "/sys/class/net/eth0/address") == spec.mac

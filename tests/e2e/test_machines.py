@@ -29,6 +29,7 @@ from lab.host import problems
 from lab.process import wait_until
 from lab.spec import GATEWAY
 from tests.e2e.needs import require_machines
+from tests.figures import tell
 
 pytestmark = pytest.mark.skipif(bool(os.geteuid() or problems()), reason="python -m lab check says why")
 
@@ -209,7 +210,7 @@ def asks(lab: Lab, server: BootServer, *names: str) -> str:
     for name in names:
         spec = lab.machines.known(name).spec
         assert spec
-        print(f"{name}: {server.wait_for(spec.mac, spec.ip, since):.1f} s from power-on to its boot script")
+        tell(f"{name}: {server.wait_for(spec.mac, spec.ip, since):.1f} s from power-on to its boot script")
     return said
 
 

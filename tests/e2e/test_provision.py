@@ -16,6 +16,7 @@ from kubestead.model.state_api_client import StateApiRefusedError
 from lab import MachineSpec
 from lab.host import problems
 from tests.e2e.install_lab import SAYS_DISK, InstallLab, boot_sector
+from tests.figures import tell
 
 pytestmark = pytest.mark.skipif(bool(os.geteuid() or problems()), reason="python -m lab check says why")
 
@@ -106,7 +107,7 @@ def test_a_locked_machine_boots_its_disk(install_lab: InstallLab) -> None:
     with install_lab.unchanged("stone"):
         since = install_lab.switch_on("stone")
         install_lab.wait_serial("stone", "it is locked")
-        print(f"BIOS, from power-on to its boot script: {time.time() - since:.0f} s")
+        tell(f"BIOS, from power-on to its boot script: {time.time() - since:.0f} s")
         install_lab.wait_serial("stone", SAYS_DISK)
     install_lab.act("stone", "unlock")
 

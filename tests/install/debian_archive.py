@@ -38,6 +38,8 @@ _E2FSPROGS = {
 _MODULES = {
     "ext4-modules": ("/ext4.ko", "/jbd2.ko", "/mbcache.ko", "/crc16.ko"),
     "scsi-modules": ("/virtio_blk.ko",),
+    # Without them the partitioner stops, to say that there is no RAID and no LVM.
+    "md-modules": ("/drivers/md/",),
 }
 
 

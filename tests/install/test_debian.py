@@ -1,29 +1,31 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Debian 13 by its own installer, from an empty disk to a system that has reported itself. Half an hour."""
+"""Debian 13 by its own installer and by image, side by side, from empty disks to `ready`. Half an hour."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from kubestead.model.debian_installer import SUITES, Source
-from kubestead.model.lifecycle import FAILED, INSTALL_PENDING, INSTALLED
-from lab import MachineSpec, network, paths
+from lab import Lab, MachineSpec, network, paths
 from lab.host import problems
 from lab.spec import GATEWAY
-from tests.e2e.installer_lab import InstallerLab, archive, installer, installer_lab
+from tests.e2e.install_lab import InstallLab
+from tests.e2e.installer_lab import archive, installer
+from tests.e2e.needs import require_machines
+from tests.figures import tell
 from tests.install.debian_archive import SUITE, LackingError, Parts, kernel_of, make_server
 
 pytestmark = pytest.mark.skipif(bool(os.geteuid() or problems()), reason="python -m lab check says why")
 
-NAME, RELEASE = "debian", "13"
+NAME, RELEASE, IMAGE = "debian", "13", "image"
 SPEC = MachineSpec(NAME, "10.77.0.51", disk=8 << 30, memory=1536)
+IMAGE_SPEC = MachineSpec(IMAGE, "10.77.0.52", disk=8 << 30, memory=1536)
+TIMES_FASTER = 4
 SECONDS = 5400  # emulated, on processors that others use too
 # The console, parts of the installer that this computer's archive may lack, and what makes it quicker where
 # the machine is emulated: a small kernel, and no waiting for a disk that is not one.
@@ -47,57 +49,53 @@ def parts(boot: Path, tmp_path_factory: pytest.TempPathFactory) -> Parts:
         made.build(source)
     except LackingError as error:
         pytest.skip(str(error))
-    print(f"the archive lacks {len(made.lacking)} parts of the installer: {' '.join(made.lacking)}")
-    print(f"made of ordinary packages: {' '.join(made.made) or 'none'}")
+    tell(f"the archive lacks {len(made.lacking)} parts of the installer: {' '.join(made.lacking)}")
+    tell(f"made of ordinary packages: {' '.join(made.made) or 'none'}")
     return made
 
 
 @pytest.fixture(scope="module")
-def lab(parts: Parts, boot: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[InstallerLab]:
-    folder = tmp_path_factory.mktemp("installer")
-    entries = {
-        NAME: {
-            "role": "worker",
-            "architecture": "amd64",
-            "os": f"debian-{RELEASE}",
-            "ip": SPEC.ip,
-            "disk": f"/dev/disk/by-id/virtio-{SPEC.serial}",
-        }
+def install_lab(parts: Parts) -> Iterator[InstallLab]:
+    """A PXE server by our own roles, and the archive that Debian's installer is told of."""
+    require_machines()
+    variables = {
+        "provision_timeout": SECONDS,
+        "pxe_server_install_kernel_arguments": ARGUMENTS,
+        "pxe_server_install_mirrors": {"debian": f"http://{GATEWAY}/debian"},
+        "pxe_server_install_proxy": "none",
     }
-    settings = {"mirrors": {"debian": f"http://{GATEWAY}/debian"}, "proxy": "", "kernel_arguments": ARGUMENTS}
-    with installer_lab("fullinstall", folder, {NAME: SPEC}, entries, **settings) as running:
-        shutil.copytree(boot, folder / "boot" / "installers" / f"debian-{RELEASE}-amd64")
+    entries = {NAME: {"os": f"debian-{RELEASE}", "install_method": "installer"}}
+    specs = {NAME: SPEC, IMAGE: IMAGE_SPEC}
+    one = InstallLab(specs, Lab("fullinstall", say=print), entries, variables)
+    one.lab.down()
+    try:
+        one.up()
+        one.make(*specs)
         cache = paths.cache() / "apt"
         web = network.inside(
-            running.lab.namespace,
+            one.lab.namespace,
             lambda: make_server((GATEWAY, 80), parts.archive, parts.folder / "www", cache),
         )
         # In this computer's own network, where the archive is.
         threading.Thread(target=web.serve_forever, daemon=True).start()
-        yield running
+        yield one
         web.shutdown()
         web.server_close()
+    finally:
+        left = one.lab.down()
+    assert left == []
 
 
-def test_an_empty_machine_ends_installed(lab: InstallerLab) -> None:
-    mac, machine = SPEC.mac, lab.lab.machines.known(NAME)
-    assert lab.ask(f"/api/machines/{mac}/install", {})["state"] == INSTALL_PENDING
-    begun = time.monotonic()
-    lab.lab.machines_up([SPEC])
-    now = lab.wait_for(mac, lambda now: now["state"] in (INSTALLED, FAILED), SECONDS)
-    print(f"{time.monotonic() - begun:.0f} s from power-on to installed")
-    log = lab.ask(f"/api/data/{mac}/install_log")["value"]["text"]
-    assert now["state"] == INSTALLED, f"{now['error']}\n{log[-3000:]}"
+def test_empty_machines_end_ready_and_the_image_is_there_first(install_lab: InstallLab) -> None:
+    since = install_lab.install(NAME, IMAGE)
+    slow = install_lab.tell_times(NAME, "Debian's installer", since[NAME])
+    fast = install_lab.tell_times(IMAGE, "image", since[IMAGE])
+    assert slow["installed"] >= TIMES_FASTER * fast["installed"]
+    log = install_lab.data(SPEC.mac, "install_log")["text"]
     assert "token=" not in log
-    lab.wait_for(mac, lambda now: now["phase"] == "first-boot", 900)
-    print(f"{time.monotonic() - begun:.0f} s from power-on to the first words of the installed system")
-    keys = lab.ask(f"/api/data/{mac}/ssh_host_keys")["value"]
-    lab.lab.machine_known_hosts.write_text("".join(f"{NAME},{SPEC.ip} {key}\n" for key in keys))
 
     def said(command: str) -> str:
-        done = lab.lab.ssh(NAME, [command], timeout=120)
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
+        return install_lab.ssh(NAME, command)
 
     assert said("findmnt --noheadings --output SOURCE /") == "/dev/vda1"
     assert said("cat /etc/hostname") == NAME
@@ -105,6 +103,5 @@ def test_an_empty_machine_ends_installed(lab: InstallerLab) -> None:
     assert "install_token" not in said("cat /etc/kubestead/agent.json")
     assert said("grep -rl token= /var/log/installer || true") == ""
     assert "console=ttyS0,115200n8" in said("cat /proc/cmdline")
-    assert machine.running()
-    done = lab.told(mac)["install"]
+    done = install_lab.view(NAME)["install"]
     assert (done["attempts"], done["completed_id"]) == (1, done["desired_id"])

@@ -108,7 +108,7 @@ def running(files: Files, *more: str, wrapper: Sequence[str] = ()) -> Iterator[R
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifications, log.open("a") as stream:
         ready.unlink(missing_ok=True)
         notifications.bind(str(ready))
-        notifications.settimeout(30)
+        notifications.settimeout(120)
         port = free_port()
         process = subprocess.Popen(
             [*wrapper, *files.arguments(port), *more],

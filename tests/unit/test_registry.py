@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -333,7 +334,18 @@ def test_json_needs_nothing_but_the_standard_library_and_yaml_says_what_it_needs
     )
 
 
-def test_ten_thousand_machines_in_half_a_second() -> None:
+def cpu_seconds(work: Callable[[], object]) -> float:
+    """The least that one of some calls takes of a processor."""
+    best = 9.9
+    for _ in range(3):
+        started = time.process_time()
+        work()
+        best = min(best, time.process_time() - started)
+    return best
+
+
+def test_reading_ten_thousand_machines_costs_little_more_than_their_json() -> None:
+    """Half a second on a usual computer. A busy one is slower, at both."""
     text = json.dumps(
         {
             f"52:54:00:{i >> 16 & 255:02x}:{i >> 8 & 255:02x}:{i & 255:02x}": machine(
@@ -345,12 +357,8 @@ def test_ten_thousand_machines_in_half_a_second() -> None:
             for i in range(10_000)
         }
     )
-    best = 9.9
-    for _ in range(3):
-        started = time.process_time()
-        assert len(Registry.parse(text)) == 10_000
-        best = min(best, time.process_time() - started)
-    assert best < 0.5
+    assert len(Registry.parse(text)) == 10_000
+    assert cpu_seconds(lambda: Registry.parse(text)) < 20 * cpu_seconds(lambda: json.loads(text))
 
 
 def test_a_machine_written_twice_is_compared_with_the_others_too() -> None:
