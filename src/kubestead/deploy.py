@@ -37,6 +37,7 @@ PHASES = {
     "ssh-access": "ssh_access",
     "prepare": "prepare",
     "control-plane": "control_plane",
+    "tokens": "tokens",
     "join": "join",
     "network": "network",
     "validate": "validate",
@@ -247,7 +248,8 @@ def _parser() -> argparse.ArgumentParser:
         choices=["all", "reset", *PHASES],
         help="all (the default) deploys to machines that have a system; provision installs those without; "
         "reset takes the cluster down and keeps the machines; ssh-access makes the way to the hosts; "
-        "diagnose says what is wrong, and changes nothing; the others are single phases of all",
+        "diagnose says what is wrong, and changes nothing; tokens makes what a machine needs to join by hand "
+        "(-- -e tokens_for=NODE); the others are single phases of all",
     )
     parser.add_argument("-i", "--inventory", help="a name below inventory/, or a path [KUBESTEAD_INVENTORY]")
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask")

@@ -50,3 +50,9 @@ def test_a_machine_that_was_left_out_is_named_with_its_first_reason() -> None:
 )
 def test_a_run_that_did_not_go_on_left_nobody_out(summary: dict[str, Any]) -> None:
     assert deploy._left_out(Outcome(ExitCode.FAILED, summary)) == []
+
+
+@pytest.mark.parametrize("word", ["prepare", "control-plane", "tokens", "join", "network", "validate"])
+def test_each_phase_has_the_word_that_people_know(word: str) -> None:
+    options = deploy._parser().parse_args([word])
+    assert (deploy.CHECKOUT / "playbooks" / f"{deploy.PHASES[options.command]}.yml").is_file()
