@@ -91,7 +91,7 @@ def test_secrets_are_sealed_and_who_asks_is_written_down_everywhere(deployed: Hi
     deployed.kubectl(SECOND, "create", "secret", "generic", "sealed", "--from-literal=word=xyzzy")
     try:
         for node in CONTROL_PLANES:
-            found = deployed.on(node, "sh", "-c", "'cat /var/lib/etcd/member/wal/* | grep -ac xyzzy || true'")
+            found = deployed.on(node, "sh", "-c", "cat /var/lib/etcd/member/wal/* | grep -ac xyzzy || true")
             assert found.strip() == "0"
         word = deployed.kubectl(THIRD, "get", "secret", "sealed", "-o", "jsonpath={.data.word}")
         assert word == "eHl6enk="
