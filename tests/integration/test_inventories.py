@@ -251,6 +251,7 @@ def test_values_from_the_environment(version: str) -> None:
         "machine_gpu_pci_address",
         "node_labels",
         "artifacts_pins",
+        "crio_version",
         "enable_cuda",
     )
     assert variables(version, "proxmox", "k8s-node-2", *node) == [
@@ -258,7 +259,8 @@ def test_values_from_the_environment(version: str) -> None:
         "192.168.1.112",
         "0000:01:00",
         {"compute": "cuda"},
-        {"kubernetes": "1.36.4"},
+        {"kubernetes": "1.36.4", "crio": "1.36", "cilium": "1.19.6"},
+        "",
         False,
     ]
     assert variables(version, "proxmox", "proxmox-1", "ansible_host", "proxmox_node") == [
