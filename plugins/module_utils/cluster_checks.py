@@ -151,13 +151,15 @@ def check_certificates(question: Question, paths: Paths) -> Check:
         *paths.pki.glob("etcd/*.crt"),
         paths.kubelet / "pki/kubelet-client-current.pem",
     ]
-    ends = []
+    ends, unreadable = [], []
     for path in files:
         certificate = read_certificate(path)
         if certificate:
             ends.append((days_left(certificate.not_after), path.name))
-    if not ends:
-        return Check(CERTIFICATES, False, "none found")
+        elif path.exists():
+            unreadable.append(path.name)
+    if unreadable or not ends:
+        return Check(CERTIFICATES, False, f"{', '.join(unreadable)} cannot be read" if ends else "none found")
     days, name = min(ends)
     detail = f"{name} ends in {days} days" if days >= 0 else f"{name} has ended"
     return Check(CERTIFICATES, days >= 0, detail, warning=days < question.certificate_days)

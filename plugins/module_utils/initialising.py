@@ -22,6 +22,7 @@ from pathlib import Path
 from . import node_plan as plan
 from .admin_access import AdminAccess
 from .atomic import write_atomically
+from .cluster_certificates import ClusterCertificates
 from .kubeadm import Outcome
 from .leftovers import clear_control_plane
 from .node_run import ClusterError, NodeRun
@@ -37,6 +38,8 @@ OWN_TRACES = (
     "DirAvailable--var-lib-etcd",
 )
 
+#: How many seconds a kubelet that runs is given to bring the API server up, before it is started anew.
+START_PATIENCE = 30
 
 #: The configuration of encryption at rest, among the files of the API server.
 ENCRYPTION = "encryption.yaml"
@@ -113,8 +116,10 @@ class Initialiser(NodeRun[InitOptions]):
             self._validate()
         if decision.action in (plan.NOTHING, plan.START):
             result.warnings += self._late(config_differs, files_differ)
+        damaged = self._look_at_certificates(decision.action)
         if check:
             result.changed = result.changed or decision.action != plan.NOTHING
+            self._tell_certificates(result, "; ".join(damaged.values()))
             if decision.action == plan.NOTHING:
                 self._tell_repair(result, self._admin().problem())
             return result
@@ -124,10 +129,12 @@ class Initialiser(NodeRun[InitOptions]):
             self._write_file(name, self.options.files[name])
         if decision.action not in (plan.NOTHING, plan.START) and self.options.encryption:
             self._make_encryption_key()
-        result.changed = self._act(decision.action, node) or result.changed
+        mended = self._certificates().repair() if damaged else ""
+        self._tell_certificates(result, mended)
+        result.changed = self._act(decision.action, node, bool(mended)) or result.changed
         repaired = self._admin().repair()
         self._tell_repair(result, repaired)
-        if decision.action != plan.NOTHING or repaired:
+        if decision.action != plan.NOTHING or mended or repaired:
             result.node = self.probe()
         result.warnings += self._ending(result.node)
         return result
@@ -154,6 +161,22 @@ class Initialiser(NodeRun[InitOptions]):
             result.warnings.append(
                 f"admin.conf on {self.options.host} was not right, and is made so: {wrong}."
             )
+
+    def _certificates(self) -> ClusterCertificates:
+        return ClusterCertificates(self.host, self.options.host, self.options.config)
+
+    def _look_at_certificates(self, action: str) -> dict[str, str]:
+        """Find those that are not whole where there is a cluster; raise ClusterError where nothing helps."""
+        if action not in (plan.NOTHING, plan.START, plan.RESUME):
+            return {}
+        certificates = self._certificates()
+        certificates.check_authorities()
+        return certificates.problems()
+
+    def _tell_certificates(self, result: InitResult, wrong: str) -> None:
+        if wrong:
+            result.changed = True
+            result.warnings.append(f"Certificates on {self.options.host} are made anew: {wrong}.")
 
     def _admin(self) -> AdminAccess:
         return AdminAccess(self.host, self.options.host, self.options.config, self.options.port)
@@ -208,11 +231,11 @@ class Initialiser(NodeRun[InitOptions]):
                 f"{Outcome(code, out + err).problem()}. It comes from the variables kubeadm_init_*."
             )
 
-    def _act(self, action: str, node: NodeState) -> bool:
+    def _act(self, action: str, node: NodeState, mended: bool = False) -> bool:
         if action == plan.NOTHING:
             return False
         if action == plan.START:
-            return self._start(node)
+            return self._start(node, mended)
         if action == plan.CLEAN_AND_INITIALISE:
             problems = clear_control_plane(self.host, node.kept)
             if problems:
@@ -231,12 +254,15 @@ class Initialiser(NodeRun[InitOptions]):
         self._record("done", node.kept if action == plan.RESUME else node.certificates)
         return True
 
-    def _start(self, node: NodeState) -> bool:
-        stopped = node.kubelet.active not in ("active", "activating")
-        if stopped:
-            self.start_kubelet()
+    def _start(self, node: NodeState, mended: bool) -> bool:
+        """Start what has stopped; tell whether anything was started."""
+        running = node.kubelet.active in ("active", "activating")
+        if running and not mended and not self._unready(min(START_PATIENCE, self.options.ready_timeout)):
+            return False
+        # What has ended again and again is left alone for up to five minutes, unless the kubelet starts anew.
+        self.start_kubelet("restart" if running else "start")
         self._wait_ready()
-        return stopped
+        return True
 
     def _record(self, state: str, kept: t.Sequence[str]) -> None:
         record = {
@@ -281,19 +307,23 @@ class Initialiser(NodeRun[InitOptions]):
             words.append("--ignore-preflight-errors=" + ",".join(ignored))
         return self._kubeadm(words, self.options.timeout)
 
-    def _wait_ready(self) -> None:
-        deadline = time.monotonic() + self.options.ready_timeout
+    def _unready(self, seconds: float) -> str:
+        """Wait until the API server is ready; when it is not after `seconds`, return what it says."""
+        deadline = time.monotonic() + seconds
         while True:
             statuses, problem = api_health(self.host.paths, self.options.port)
             if statuses["readyz"] == 200:
-                return
+                return ""
             if time.monotonic() > deadline:
-                break
+                return problem[:300].strip() or "no answer"
             time.sleep(0.5)
-        kubelet = kubelet_service(self.host.run)
-        raise ClusterError(
-            f"The API server on {self.options.host} is not ready after {self.options.ready_timeout:g} "
-            f"seconds ({problem[:300].strip() or 'no answer'}; kubelet: {kubelet.active}). The cluster's "
-            "data is not touched. Look at journalctl -u kubelet and crictl ps -a there; then the same "
-            "command again."
-        )
+
+    def _wait_ready(self) -> None:
+        problem = self._unready(self.options.ready_timeout)
+        if problem:
+            kubelet = kubelet_service(self.host.run)
+            raise ClusterError(
+                f"The API server on {self.options.host} is not ready after {self.options.ready_timeout:g} "
+                f"seconds ({problem}; kubelet: {kubelet.active}). The cluster's data is not touched. Look at "
+                "journalctl -u kubelet and crictl ps -a there; then the same command again."
+            )

@@ -22,6 +22,7 @@ from typing import Any
 import yaml
 
 from kubestead.model.admin_access import AdminAccess
+from kubestead.model.cluster_certificates import SIGNED, ClusterCertificates
 from kubestead.model.etcd import Etcd
 from kubestead.model.initialising import ENCRYPTION, encryption_configuration
 from kubestead.model.join_material import Material, MaterialOptions
@@ -68,6 +69,10 @@ class ControlPlane:
         (PATHS.api_server / ENCRYPTION).write_text(encryption_configuration(secrets.token_bytes(32)))
         for name in ("etcd", "kube-apiserver"):
             self.start(name)
+        self.wait_ready()
+
+    def wait_ready(self) -> None:
+        """Wait for the API server."""
         until = time.monotonic() + 300
         while api_health(PATHS, PORT)[0]["readyz"] != 200:
             if time.monotonic() > until or any(process.poll() is not None for process in self.processes):
@@ -89,7 +94,8 @@ class ControlPlane:
 
     def end(self) -> None:
         """End both at once: nothing of them is needed any longer."""
-        for process in self.processes:
+        while self.processes:
+            process = self.processes.pop()
             process.kill()
             process.wait()
 
@@ -173,6 +179,24 @@ def sealed(cluster: ControlPlane) -> dict[str, Any]:
     return {"in etcd": word.encode() in kept, "in the log": word in log, "noted": '"name":"sealed"' in log}
 
 
+def certificates(cluster: ControlPlane) -> dict[str, Any]:
+    """What becomes of certificates after a power cut, and whether etcd and the API server start with them."""
+    whole = ClusterCertificates(HOST, "cp-1", cluster.config)
+    told: dict[str, Any] = {"whole": whole.problems()}
+    for name in SIGNED:
+        path = PATHS.pki / f"{name}.crt"
+        path.write_bytes(path.read_bytes()[:100])
+    (PATHS.pki / "apiserver.key").unlink()
+    (PATHS.kubernetes / "scheduler.conf").write_text("")
+    told["damaged"] = len(whole.problems())
+    told["repaired"] = len(whole.repair().split("; "))
+    cluster.end()
+    for name in ("etcd", "kube-apiserver"):
+        cluster.start(name)
+    cluster.wait_ready()
+    return {**told, "left": whole.problems(), "nodes": cluster_view(PATHS, PORT).answers}
+
+
 def main() -> None:
     """Make it, ask everything of it, end it."""
     cluster = ControlPlane(Path(sys.argv[1]))
@@ -183,6 +207,7 @@ def main() -> None:
             "material": join_material(cluster),
             "members": members(),
             "sealed": sealed(cluster),
+            "certificates": certificates(cluster),
         }
     finally:
         cluster.end()

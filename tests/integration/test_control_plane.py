@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The bundle's etcd, API server and kubeadm: the administrator, what a join takes, members, secrets."""
+"""The bundle's etcd, API server and kubeadm: the administrator, what a join takes, members,
+secrets, certificates."""
 
 from __future__ import annotations
 
@@ -131,3 +132,7 @@ def test_a_member_that_never_started_is_known_by_its_address_and_taken_out(told:
 
 def test_a_secret_can_be_read_nowhere_and_its_making_is_noted(told: dict[str, Any]) -> None:
     assert told["sealed"] == {"in etcd": False, "in the log": False, "noted": True}
+
+
+def test_certificates_that_a_power_cut_has_spoilt_are_made_anew(told: dict[str, Any]) -> None:
+    assert told["certificates"] == {"whole": {}, "damaged": 8, "repaired": 8, "left": {}, "nodes": True}

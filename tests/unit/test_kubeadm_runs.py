@@ -17,6 +17,7 @@ import pytest
 from kubestead.model import initialising, joining
 from kubestead.model import kubeadm as kubeadm_module
 from kubestead.model.admin_access import AdminAccess
+from kubestead.model.cluster_certificates import ClusterCertificates
 from kubestead.model.initialising import Initialiser, InitOptions
 from kubestead.model.joining import Joiner, JoinOptions, Material, with_secrets
 from kubestead.model.kubeadm import BusyError, Outcome, config_in_memory, lock, redact, run_logged, running
@@ -116,6 +117,8 @@ def ready(monkeypatch: pytest.MonkeyPatch) -> None:
     """An API that is ready as soon as it is asked."""
     monkeypatch.setattr(initialising, "api_health", lambda *_: ({"readyz": 200}, ""))
     monkeypatch.setattr(AdminAccess, "repair", lambda _self: "")
+    monkeypatch.setattr(ClusterCertificates, "problems", lambda _self: {})
+    monkeypatch.setattr(ClusterCertificates, "check_authorities", lambda _self: None)
 
 
 def options(root: Path, **more: Any) -> InitOptions:
