@@ -153,6 +153,7 @@ from ansible_collections.kubestead.homelab.plugins.module_utils.joining import (
 )
 from ansible_collections.kubestead.homelab.plugins.module_utils.kubeadm import (
     BusyError,
+    end_late,
     end_processes,
     lock,
     running,
@@ -162,6 +163,8 @@ from ansible_collections.kubestead.homelab.plugins.module_utils.node_run import 
 
 #: How long the join of an earlier run may go on before it is ended.
 PATIENCE = 30
+#: How long a join that is not ours may go on.
+STRANGERS_PATIENCE = 10
 
 
 def main() -> None:
@@ -215,6 +218,9 @@ def main() -> None:
 
     def join(wait: float) -> JoinResult:
         with nullcontext() if module.check_mode else lock(wait) as held:
+            if options.configuration is not None and not module.check_mode:
+                # Not one of ours, which has the lock: somebody has begun it by hand.
+                end_late(["kubeadm", "join"], STRANGERS_PATIENCE)
             return Joiner(options, Host(cri_socket=given["cri_socket"]), held).run(module.check_mode)
 
     try:

@@ -6,7 +6,9 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +22,16 @@ from kubestead.model.admin_access import AdminAccess
 from kubestead.model.cluster_certificates import ClusterCertificates
 from kubestead.model.initialising import Initialiser, InitOptions
 from kubestead.model.joining import Joiner, JoinOptions, Material, with_secrets
-from kubestead.model.kubeadm import BusyError, Outcome, config_in_memory, lock, redact, run_logged, running
+from kubestead.model.kubeadm import (
+    BusyError,
+    Outcome,
+    config_in_memory,
+    end_late,
+    lock,
+    redact,
+    run_logged,
+    running,
+)
 from kubestead.model.node_run import ClusterError
 from tests.unit.kubeadm_sample import Programs, make_certificate, put, put_control_plane, sample_host
 
@@ -299,3 +310,17 @@ def test_the_lock_waits(tmp_path: Path) -> None:
     assert time.monotonic() - begin >= 0.7
     os.close(other)
     assert kubeadm_module.LOCK.parent == Path("/run/lock")
+
+
+def test_a_process_that_is_late_is_ended_and_one_that_ends_is_waited_for() -> None:
+    for seconds, patience in ((60, 0.1), (1, 30)):
+        words = [os.path.basename(sys.executable), "-c", f"import time; time.sleep({seconds})"]
+        process = subprocess.Popen([sys.executable, *words[1:]])
+        begin = time.monotonic()
+        while not running(words):
+            assert time.monotonic() < begin + 20
+        reaper = threading.Thread(target=process.wait)
+        reaper.start()
+        end_late(words, patience)
+        reaper.join(20)
+        assert process.returncode == (-15 if seconds == 60 else 0)
