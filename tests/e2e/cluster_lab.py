@@ -42,6 +42,8 @@ class ClusterLab:
         self.software: Software = choose()
         self.inventory = self.lab.folder / "inventory"
         self.kubeconfig = self.lab.folder / "kubeconfig"
+        # Not in the lab's folder, which goes with the lab.
+        self.diagnostics = Path.home() / ".local/state/kubestead/diagnostics" / name
 
     # Machines
 
@@ -67,7 +69,7 @@ class ClusterLab:
         variables = {
             "lab_cgroup": 1 if cgroups.mode() is cgroups.Mode.BARE_V1 else 2,
             "cluster_kubeconfig": str(self.kubeconfig),
-            "diagnostics_dest": str(self.lab.folder / "diagnostics"),
+            "diagnostics_dest": str(self.diagnostics),
             **self.variables,
             **self.software.variables(),
         }
