@@ -1,19 +1,24 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-3.0-or-later
-# All tests, or those named: ./test.sh [lint|unit|sanity|integration|molecule|e2e|install]…
+# All tests, or those named: ./test.sh [lint|unit|sanity|integration|molecule|e2e|install|cycle [N]]…
 # `install` has to be named: a distribution's installer from power-on to `ready`, which takes half an hour emulated.
+# `cycle N` deploys a cluster, again, and takes it apart, N times; a few times it is among the end-to-end tests, too.
 # What this computer cannot run is skipped by name with the reason.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")"
 . ./environment.sh
 
-suites=("$@")
+suites=() last=""
+for word in "$@"; do
+  if [ "$last" = cycle ] && [[ $word =~ ^[1-9][0-9]*$ ]]; then export KUBESTEAD_CYCLES=$word; else suites+=("$word"); fi
+  last=$word
+done
 [ ${#suites[@]} -gt 0 ] || suites=(lint unit sanity integration molecule e2e)
 for suite in "${suites[@]}"; do
   case $suite in
     lint | unit | sanity | integration) ;;
-    molecule | e2e | install) if [ "$(id -u)" -ne 0 ]; then become_root "$PWD/test.sh" "$@"; fi ;;
-    *) echo "test.sh: no suite $suite: choose from lint, unit, sanity, integration, molecule, e2e, install." >&2; exit 2 ;;
+    molecule | e2e | install | cycle) if [ "$(id -u)" -ne 0 ]; then become_root "$PWD/test.sh" "$@"; fi ;;
+    *) echo "test.sh: no suite $suite: choose from lint, unit, sanity, integration, molecule, e2e, install, cycle." >&2; exit 2 ;;
   esac
 done
 make_environment requirements-test.txt
@@ -92,6 +97,11 @@ suite_molecule() {
 suite_e2e() {
   can_carry_lab e2e || return 0
   check "e2e" python -m pytest tests/e2e --numprocesses 2 -vv -ra --durations=25
+}
+
+suite_cycle() {
+  can_carry_lab cycle || return 0
+  check "cycle" python -m pytest tests/e2e/test_cycle.py -vv -s -ra
 }
 
 suite_install() {
