@@ -328,6 +328,7 @@ class Lab:
         with ThreadPoolExecutor(max(len(parts), 1)) as pool:
             list(pool.map(lambda part: attempt(part.wipe), parts))
         attempt(self.gateway.stop)
+        attempt(partial(network.end_processes, self.namespace))
         if cgroups.mode() is cgroups.Mode.SYSTEMD:  # stays when its last unit has ended
             attempt(lambda: run(["systemctl", "stop", cgroups.slice_of(self.name)]))
         for namespace in self._namespaces():

@@ -12,11 +12,12 @@ import os
 import socket
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
 from lab.errors import LabError
-from lab.process import run
+from lab.process import Process, run
 from lab.spec import GATEWAY, NETWORK, NodeSpec, mac_of
 
 NAMESPACES = Path("/run/netns")
@@ -110,6 +111,25 @@ def remove(namespace: str) -> None:
             run(["ip", "netns", "del", namespace])
         else:
             (NAMESPACES / namespace).unlink()
+
+
+def end_processes(namespace: str) -> None:
+    """End what runs in a namespace, such as a playbook that outlived whoever started it."""
+    if not exists(namespace):
+        return
+    found = [one for one in map(Process.of, _pids(namespace)) if one]
+    if any(one.pid == os.getpid() for one in found):
+        raise LabError(f"this command itself runs in {namespace}: call it from outside the lab's network")
+    if not found:
+        return
+    with ThreadPoolExecutor(len(found)) as pool:
+        ended = list(pool.map(Process.end, found))
+    if stubborn := [one.pid for one, done in zip(found, ended, strict=True) if not done]:
+        raise LabError(f"{namespace}: these processes do not end: {' '.join(map(str, stubborn))}")
+
+
+def _pids(namespace: str) -> list[int]:
+    return [int(pid) for pid in run(["ip", "netns", "pids", namespace]).split()]
 
 
 def inside(namespace: str, action: Callable[[], _T]) -> _T:

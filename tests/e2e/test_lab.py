@@ -286,7 +286,9 @@ def test_down_leaves_nothing(lab: Lab) -> None:
     with lab.enter_network(["ssh", "-V"], capture=True) as process:
         process.communicate(timeout=10)
     os.kill(pid_of(lab, "new", "supervisor"), signal.SIGKILL)
-    cli("down")
+    with lab.enter_network(["sleep", "infinity"]) as outlived:
+        cli("down")
+        assert outlived.wait(10) == -signal.SIGTERM
     assert leftovers() == []
     cli("down")
     assert "no node" in cli("ssh", "old", "true", expect=2).stderr

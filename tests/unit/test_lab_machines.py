@@ -196,7 +196,7 @@ def test_the_command_line() -> None:
     bios = qemu.command(SPEC, folder, EMULATION)
     words = " ".join(bios)
     assert "file=/labs/a,,b/machines/disk-1/disk.img," in words
-    assert "-accel tcg -cpu max -smp 1 " in words
+    assert "-accel tcg -cpu max,-cx16 -smp 1 " in words
     assert "mac=52:54:00:4d:00:78,bootindex=1 " in words
     assert "pflash" not in words
     assert "-no-reboot" in bios

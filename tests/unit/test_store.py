@@ -115,7 +115,8 @@ def test_writers_do_not_queue_for_ever(path: Path, monkeypatch: pytest.MonkeyPat
         assert any("others are waiting" in str(each) for each in outcomes)
 
 
-# A child process writes, through the sync verbs or the group commit, and acknowledges each report on a pipe.
+# A child process writes, through the sync verbs or the group commit, and acknowledges each report on a pipe, by
+# one write, so that a line is there whole or not at all.
 WRITER = """
 import asyncio, sys
 from kubestead.store import AsyncStore, StateReport, Store
@@ -126,14 +127,14 @@ async def machine(shared, each):
     mac = f"52:54:00:00:00:{each:02x}"
     for number in range(100000):
         await shared.record_state(report(mac, number))
-        print(mac, number, flush=True)
+        print(f"{mac} {number}\\n", end="", flush=True)
 async def all_machines():
     shared = AsyncStore(store)
     await asyncio.gather(*(machine(shared, each) for each in range(20)))
 if sys.argv[2] == "one":
     for number in range(100000):
         store.record_state(report("52:54:00:00:00:00", number))
-        print("52:54:00:00:00:00", number, flush=True)
+        print(f"52:54:00:00:00:00 {number}\\n", end="", flush=True)
 asyncio.run(all_machines())
 """
 
