@@ -65,7 +65,10 @@ class ClusterCertificates:
     def problems(self) -> dict[str, str]:
         """What is not whole: the names in SIGNED and KUBECONFIGS, and what is wrong with each."""
         pki = self.host.paths.pki
-        found = {name: pair_problem(pki / f"{name}.crt", pki / f"{name}.key") for name in self._wanted()}
+        found = {}
+        for name in self._wanted():
+            problem = pair_problem(pki / f"{name}.crt", pki / f"{name}.key")
+            found[name] = problem and f"{'etcd/' * name.startswith('etcd/')}{problem}"
         for name in KUBECONFIGS:
             try:
                 load_kubeconfig(self.host.paths.kubernetes / f"{name}.conf")

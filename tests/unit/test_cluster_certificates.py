@@ -98,7 +98,7 @@ def test_what_is_not_whole_is_made_anew_and_kept_beside_it(root: Path) -> None:
     whole = (root / PKI / "etcd/server.crt").read_bytes()
     programs = kubeadm(root)
     said = certificates(root, programs).repair()
-    assert said == "apiserver.crt cannot be read; peer.key cannot be read; scheduler.conf cannot be read"
+    assert said == "apiserver.crt cannot be read; etcd/peer.key cannot be read; scheduler.conf cannot be read"
     assert programs.calls == [
         "kubeadm init phase certs apiserver --config /dev/stdin",
         "kubeadm init phase certs etcd-peer --config /dev/stdin",
