@@ -115,8 +115,8 @@ def test_writers_do_not_queue_for_ever(path: Path, monkeypatch: pytest.MonkeyPat
         assert any("others are waiting" in str(each) for each in outcomes)
 
 
-# A child process writes, through the sync verbs or the group commit, and acknowledges each report on a pipe, by
-# one write, so that a line is there whole or not at all.
+# A child process writes, through the sync verbs or the group commit, and acknowledges each report on a pipe
+# by one write, so that a line is there whole or not at all.
 WRITER = """
 import asyncio, sys
 from kubestead.store import AsyncStore, StateReport, Store
