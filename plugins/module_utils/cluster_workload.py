@@ -153,8 +153,16 @@ class Workload:
 
     def _server(self) -> dict[str, t.Any]:
         command = f"hostname > /www/index.html && exec httpd -f -p {PORT} -h /www"
+        # Not on a node that this run could not reach: it may be down, and the cluster not know it yet.
+        here = [
+            {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}
+            for node in self.nodes
+        ]
         return {
             **self._pod(command, []),
+            "affinity": {
+                "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": here}}
+            },
             "topologySpreadConstraints": [
                 {
                     "maxSkew": 1,

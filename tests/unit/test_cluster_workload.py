@@ -152,3 +152,17 @@ def test_the_probe_names_all_that_it_does_not_reach(tmp_path: Path) -> None:
 def test_an_answer_that_is_no_page_does_not_count(tmp_path: Path) -> None:
     code, said = probe(tmp_path, "printf 'HTTP/1.0 404 Not Found\\r\\n'", "echo Address: 10.96.3.4")
     assert (code, said) == (1, "pod 10.244.0.2; pod 10.244.1.2; service 10.96.3.4")
+
+
+def test_its_pods_run_on_no_node_but_those_that_were_reached() -> None:
+    cluster = Cluster()
+    work(cluster).run()
+    [deployment] = [one for one in cluster.created if one["kind"] == "Deployment"]
+    affinity = deployment["spec"]["template"]["spec"]["affinity"]["nodeAffinity"]
+    terms = affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    fields = [field for term in terms for field in term["matchFields"]]
+    assert [(field["key"], field["values"]) for field in fields] == [
+        ("metadata.name", ["cp-1"]),
+        ("metadata.name", ["w-1"]),
+        ("metadata.name", ["w-2"]),
+    ]
