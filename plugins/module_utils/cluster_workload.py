@@ -161,7 +161,9 @@ class Workload:
         return {
             **self._pod(command, []),
             "affinity": {
-                "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": here}}
+                "nodeAffinity": {
+                    "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": here},
+                },
             },
             "topologySpreadConstraints": [
                 {
