@@ -45,7 +45,7 @@ _value:
 
 import typing as t
 
-from ..module_utils.node_plan import acting_control_plane as choose
+from ..module_utils.acting_control_plane import acting_control_plane as choose
 
 
 def acting_control_plane(hosts: t.Sequence[str], hostvars: t.Mapping[str, t.Any], preferred: str = "") -> str:

@@ -14,6 +14,7 @@ import pytest
 
 from kubestead.model import admin_access, join_material, joining
 from kubestead.model import node_plan as plan
+from kubestead.model.acting_control_plane import acting_control_plane
 from kubestead.model.admin_access import AdminAccess
 from kubestead.model.etcd import Etcd, EtcdError, EtcdMember, parse_members
 from kubestead.model.initialising import encryption_configuration
@@ -22,7 +23,7 @@ from kubestead.model.join_material import MaterialOptions, parse_lifetime, token
 from kubestead.model.joining import Joiner, JoinOptions, Material, with_secrets
 from kubestead.model.kubeadm import Outcome
 from kubestead.model.kubeconfig import Answer
-from kubestead.model.node_plan import acting_control_plane, plan_join_control_plane
+from kubestead.model.node_plan import plan_join_control_plane
 from kubestead.model.node_run import ClusterError
 from kubestead.model.node_state import ClusterView, Kubelet, NodeState, Paths, certificate_ends
 from tests.unit.kubeadm_sample import (
