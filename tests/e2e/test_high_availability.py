@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from kubestead.exit_codes import ExitCode
+from tests.e2e.cluster_lab import eventually
 from tests.e2e.ha_lab import CONTROL_PLANES, VIRTUAL_ADDRESS, WORKERS, HighlyAvailable, changes, trips
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")
@@ -41,16 +41,6 @@ def deployed(cluster: HighlyAvailable) -> HighlyAvailable:
     outcome = cluster.play()
     assert outcome.code == ExitCode.DONE, outcome.message
     return cluster
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 120) -> bool:
-    """Whether it comes true."""
-    until = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > until:
-            return False
-        time.sleep(1)
-    return True
 
 
 def sees_lost(cluster: HighlyAvailable, asked: str, node: str) -> bool:
