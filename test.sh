@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-3.0-or-later
-# All tests, or those named: ./test.sh [lint|unit|sanity|integration|molecule|e2e|install|cycle [N]]…
+# All tests, or those named: ./test.sh [lint|unit|sanity|integration|molecule|e2e|install|conformance|cycle [N]]…
 # `install` has to be named: a distribution's installer from power-on to `ready`, which takes half an hour emulated.
+# So has `conformance`: Kubernetes' own tests, as far as a bundle has them and the lab can run them, two hours and more.
 # `cycle N` deploys a cluster, again, and takes it apart, N times; a few times it is among the end-to-end tests, too.
 # What this computer cannot run is skipped by name with the reason.
 set -euo pipefail
@@ -17,8 +18,8 @@ done
 for suite in "${suites[@]}"; do
   case $suite in
     lint | unit | sanity | integration) ;;
-    molecule | e2e | install | cycle) if [ "$(id -u)" -ne 0 ]; then become_root "$PWD/test.sh" "$@"; fi ;;
-    *) echo "test.sh: no suite $suite: choose from lint, unit, sanity, integration, molecule, e2e, install, cycle." >&2; exit 2 ;;
+    molecule | e2e | install | conformance | cycle) if [ "$(id -u)" -ne 0 ]; then become_root "$PWD/test.sh" "$@"; fi ;;
+    *) echo "test.sh: no suite $suite: choose from lint, unit, sanity, integration, molecule, e2e, install, conformance, cycle." >&2; exit 2 ;;
   esac
 done
 make_environment requirements-test.txt
@@ -107,6 +108,11 @@ suite_cycle() {
 suite_install() {
   can_carry_lab install || return 0
   check "install" python -m pytest tests/install -vv -ra --durations=25
+}
+
+suite_conformance() {
+  can_carry_lab conformance || return 0
+  check "conformance" python -m pytest tests/conformance -vv -ra --durations=5
 }
 
 for suite in "${suites[@]}"; do

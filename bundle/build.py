@@ -70,15 +70,16 @@ def build(catalogue: Catalogue, options: Options, tell: Callable[[str], None] = 
 def _wanted(catalogue: Catalogue, options: Options) -> list[Part]:
     """The minor's parts with the add-ons that are asked for, needed, or in the bundle already."""
     versions = catalogue.versions(options.minor)
-    unknown = set(options.addons) - {*recipe.ADDONS, ALL}
+    addons = recipe.addons(catalogue, versions)
+    unknown = set(options.addons) - {*(part.name for part in addons), ALL}
     if unknown:
         raise WrongInputError(
-            f"--with: no add-on is called {', '.join(sorted(unknown))}: "
-            f"there are {', '.join(recipe.ADDONS)}, and {ALL} for all of them"
+            f"--with: no add-on is called {', '.join(sorted(unknown))}: there are "
+            f"{', '.join(part.name for part in addons)}, and {ALL} for all of them, with {options.minor}"
         )
     names = {*options.addons, *recipe.needed_addons(versions)}
     names |= set(stamp.known(options.folder, options.minor))
-    chosen = [p for p in recipe.addons(catalogue, versions) if ALL in names or p.name in names]
+    chosen = [part for part in addons if ALL in names or part.name in names]
     return [*recipe.parts(versions), *chosen]
 
 

@@ -59,6 +59,8 @@ class Catalogue:
     helm_home: str
     public_registries: tuple[PublicUrl, ...]
     packages_base: str
+    conformance_images: Mapping[str, Mapping[str, list[str]]]
+    """By minor, the images that its own tests ask for and their tags."""
 
     def versions(self, minor: str) -> Versions:
         """The versions of a minor that a bundle can be built for; refuses others with the list."""
@@ -121,6 +123,7 @@ def load(path: Path = places.CATALOGUE) -> Catalogue:
         helm_home=str(texts["artifacts_homes.helm"]),
         public_registries=tuple(_url(u) for u in data.get("artifacts_probe_registries") or []),
         packages_base=f"https://{texts['artifacts_homes.kubernetes_packages']}",
+        conformance_images=data.get("artifacts_conformance_images") or {},
     )
 
 

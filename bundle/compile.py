@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import shutil
 import subprocess
@@ -69,6 +70,7 @@ def all_modules(program: Program, minor: str) -> list[str]:
 def inputs(program: Program, minor: str, go: str) -> str:
     """A digest of everything that decides what comes out of the compiler."""
     said = [go, gotool.architecture(), *LINK, *COMPILE, *program.ldflags, *program.tags, str(program.cgo)]
+    said += program.tests
     digest = hashlib.sha256("\0".join(said).encode())
     for path in source_files(program, minor):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
@@ -111,43 +113,47 @@ def _build(
     new = folder / "bin.new"
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
-    command = [str(toolchain.program), "build", "-v", "-o", f"{new}/"]
-    command += ["-ldflags", " ".join((*LINK, *program.ldflags))]
-    command += [f"-gcflags=all={flag}" for flag in COMPILE]
+    options = ["-ldflags", " ".join((*LINK, *program.ldflags))]
+    options += [f"-gcflags=all={flag}" for flag in COMPILE]
     if program.tags:
-        command += ["-tags", ",".join(program.tags)]
-    command += _targets(program, minor)
+        options += ["-tags", ",".join(program.tags)]
+    go = str(toolchain.program)
+    commands = [[go, "build", "-v", "-o", f"{new}/", *options, *_targets(program, minor)]]
+    for test in program.tests:
+        made = new / f"{test.rpartition('/')[2]}.test"
+        commands.append([go, "test", "-c", "-o", str(made), *options, test])
     work = _workplace(program, minor, folder)
-    process = subprocess.Popen(
-        gotool.dying_with_us(command),
-        cwd=work,
-        env=toolchain.environment(program),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        output = _follow(process, progress)
-    except BaseException:
-        process.terminate()
-        process.wait()
-        raise
-    if process.returncode:
-        raise gotool.failure(program.name, output)
+    number = itertools.count(1)
+    for command in commands:
+        process = subprocess.Popen(
+            gotool.dying_with_us(command),
+            cwd=work,
+            env=toolchain.environment(program),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            output = _follow(process, lambda: progress(next(number)))
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
+        if process.returncode:
+            raise gotool.failure(program.name, output)
     shutil.rmtree(target, ignore_errors=True)
     os.rename(new, target)
     return target
 
 
-def _follow(process: subprocess.Popen[str], progress: Callable[[int], None]) -> str:
+def _follow(process: subprocess.Popen[str], begun: Callable[[], None]) -> str:
+    """What the Go client says; ``begun`` hears of each package."""
     lines: list[str] = []
-    done = 0
     for line in process.stderr or ():
         lines.append(line)
         # -v names each package as it is started, alone on its line
         if " " not in line.strip():
-            done += 1
-            progress(done)
+            begun()
     process.wait()
     return "".join(lines)
 
@@ -182,7 +188,8 @@ class Prefetcher:
             work = _workplace(program, self.minor, self.folder / program.name)
             tags = ["-tags", ",".join(program.tags)] if program.tags else []
             toolchain = self.toolchains[program.name]
-            command = [str(toolchain.program), "list", "-deps", *tags, *_targets(program, self.minor)]
+            tests = ["-test"] if program.tests else []
+            command = [str(toolchain.program), "list", "-deps", *tests, *tags, *_targets(program, self.minor)]
             with self._lock:
                 if self._stopped:
                     return

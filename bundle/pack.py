@@ -46,12 +46,16 @@ class Workshop:
             )
             for layer, files in part.layers.items()
         }
+        sources = self._sources(part.program)
+        for name, furniture in part.furniture.items():
+            layers[name], taken = debian.furnish(self.layout, furniture, work / name)
+            sources += [t.as_dict() for t in taken]
         outputs = self._outputs(part, binaries, work / "outputs")
         return Stamp(
             part.name,
             part.version,
             inputs,
-            self._sources(part.program),
+            sources,
             toolchain=f"go{self.toolchains[part.name].version}",
             seconds=int(time.monotonic() - began),
             layers=layers,

@@ -26,6 +26,8 @@ class Program:
     tags: tuple[str, ...] = ()
     cgo: bool = False
     own: bool = False
+    tests: tuple[str, ...] = ()
+    """Packages whose tests are a program, named like the package with ``.test``."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,16 @@ class TextFile:
 
     path: str
     text: str
+
+
+@dataclass(frozen=True)
+class Furniture:
+    """A layer of what is not built: Debian packages with all that they need, texts, links, empty folders."""
+
+    debian: tuple[str, ...] = ()
+    texts: tuple[TextFile, ...] = ()
+    links: Mapping[str, str] = field(default_factory=dict)
+    folders: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,6 +85,7 @@ class Part:
     files: Mapping[str, str] = field(default_factory=dict)
     seconds: int = 5
     archives: Mapping[str, Archive] = field(default_factory=dict)
+    furniture: Mapping[str, Furniture] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -154,6 +167,44 @@ WantedBy=multi-user.target
 """,
 )
 
+# What the pods of Kubernetes' own tests call, whatever image they run, and what single images have beside it.
+CONFORMANCE_LAYERS = {
+    "tools": Furniture(
+        debian=(
+            "bash",
+            "bind9-dnsutils",
+            "busybox",
+            "curl",
+            "iproute2",
+            "libc-bin",
+            "netcat-openbsd",
+            "tini",
+        ),
+        links={"usr/bin/nc": "nc.openbsd"},
+    ),
+    "files": Furniture(links={"agnhost-2": "agnhost"}, folders=("uploads",)),
+    "page": Furniture(
+        texts=(TextFile("usr/share/nginx/html/index.html", "<title>Kubestead</title>It works.\n"),),
+        links={"usr/local/apache2/htdocs": "/usr/share/nginx/html"},
+    ),
+    "kitten": Furniture(texts=(TextFile("data.json", '{"image": "kitten.jpg"}\n'),)),
+    "nautilus": Furniture(texts=(TextFile("data.json", '{"image": "nautilus.jpg"}\n'),)),
+}
+_AGNHOST = ("agnhost", "files")
+_SERVER = ("tini", "--", "busybox", "httpd", "-f", "-p", "80", "-h", "/usr/share/nginx/html")
+
+# By the image's name: the layers above the tools, the entrypoint, the command.
+CONFORMANCE_IMAGES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
+    "agnhost": (_AGNHOST, ("/agnhost",), ("pause",)),
+    "busybox": ((), (), ("sh",)),
+    "glibc-dns-testing": ((), (), ("bash",)),
+    "jessie-dnsutils": ((), (), ("bash",)),
+    "httpd": (("page",), _SERVER, ()),
+    "nginx": (("page",), _SERVER, ()),
+    "kitten": ((*_AGNHOST, "kitten"), ("/agnhost",), ("test-webserver",)),
+    "nautilus": ((*_AGNHOST, "nautilus"), ("/agnhost",), ("test-webserver",)),
+}
+
 CNI_PLUGINS = ("bandwidth", "bridge", "firewall", "host-local", "loopback", "portmap")
 
 
@@ -192,7 +243,7 @@ def parts(versions: Versions) -> list[Part]:
     ]
 
 
-ADDONS = ("kube-vip", "helm", "containerd")
+ADDONS = ("kube-vip", "helm", "containerd", "conformance")
 
 
 def addons(catalogue: Catalogue, versions: Versions) -> list[Part]:
@@ -208,12 +259,17 @@ def addons(catalogue: Catalogue, versions: Versions) -> list[Part]:
         ),
         _helm(catalogue, versions),
         _containerd(versions),
+        *([_conformance(versions)] if _minor(versions) in catalogue.conformance_images else []),
     ]
 
 
 def needed_addons(versions: Versions) -> tuple[str, ...]:
     """Those without which a minor cannot run on Debian: from 1.37 on the kubelet wants containerd 2."""
     return ("containerd",) if int(versions.kubernetes.split(".")[1]) >= 37 else ()
+
+
+def _minor(versions: Versions) -> str:
+    return versions.kubernetes.rpartition(".")[0]
 
 
 def _small(
@@ -351,6 +407,23 @@ def _containerd(versions: Versions) -> Part:
     return Part("containerd", versions.containerd, program, packages=(package,), seconds=60)
 
 
+def _conformance(versions: Versions) -> Part:
+    suite = "k8s.io/kubernetes/test/e2e"
+    # It compares its own version with the cluster's.
+    packages = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
+    ldflags = [f"-X {package}.gitVersion=v{versions.kubernetes}" for package in packages]
+    program = Program("conformance", versions.kubernetes, 330, ldflags=tuple(ldflags), tests=(suite,))
+    return Part(
+        "conformance",
+        versions.kubernetes,
+        program,
+        layers={"agnhost": {"agnhost": "/agnhost"}},
+        files={"e2e.test": f"bin/v{_minor(versions)}/e2e.test"},
+        seconds=330,
+        furniture=CONFORMANCE_LAYERS,
+    )
+
+
 def images(catalogue: Catalogue, versions: Versions, parts: Iterable[Part] = ()) -> list[Image]:
     """The images of one minor that parts go into, under the names that kubeadm and manifests ask for."""
     kube_vip = Image(
@@ -359,8 +432,23 @@ def images(catalogue: Catalogue, versions: Versions, parts: Iterable[Part] = ())
         ("/kube-vip",),
         version=versions.kube_vip,
     )
-    extra = [kube_vip] if any(part.name == "kube-vip" for part in parts) else []
+    names = {part.name for part in parts}
+    extra = [kube_vip] if "kube-vip" in names else []
+    if "conformance" in names:
+        extra += _conformance_images(catalogue, versions)
     return [*_core_images(catalogue, versions), *extra]
+
+
+def _conformance_images(catalogue: Catalogue, versions: Versions) -> list[Image]:
+    """What the suite's pods run, under the names and tags that it asks for."""
+    found = []
+    for name, tags in catalogue.conformance_images[_minor(versions)].items():
+        layers, entrypoint, command = CONFORMANCE_IMAGES[name]
+        stack = ("debian/base", *(f"conformance/{layer}" for layer in ("tools", *layers)))
+        for tag in tags:
+            reference = f"{catalogue.kubernetes_images}/e2e-test-images/{name}:{tag}"
+            found.append(Image(reference, stack, entrypoint, command, version=tag))
+    return found
 
 
 def _core_images(catalogue: Catalogue, versions: Versions) -> list[Image]:

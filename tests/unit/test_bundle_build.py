@@ -86,11 +86,16 @@ def compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Compiler:
         made = {name: layout.put_layer({name: Entry(data=b"")}) for name in ("base", "tools", "shell")}
         return made, [debian.Taken("busybox-static", "1", "all", "0")]
 
+    def furnish(layout: Layout, furniture: recipe.Furniture, _work: Path) -> tuple[Layer, list[debian.Taken]]:
+        taken = [debian.Taken(name, "1", "all", "0") for name in furniture.debian]
+        return layout.put_layer({text.path: Entry(data=b"") for text in furniture.texts}), taken
+
     monkeypatch.setenv("KUBESTEAD_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(compiling, "build", compiler.build)
     monkeypatch.setattr(compiling.Prefetcher, "start", lambda *_: None)
     monkeypatch.setattr(preflight, "prepare", prepare)
     monkeypatch.setattr(debian, "layers", layers)
+    monkeypatch.setattr(debian, "furnish", furnish)
     return compiler
 
 
@@ -164,6 +169,31 @@ def test_another_minor_takes_what_is_the_same(compiler: Compiler, tmp_path: Path
     for name in ("containerd.io", "cri-tools"):
         ours, theirs = (next(tmp_path.glob(f"apt/v{m}/*/{name}_*.deb")) for m in ("1.36", "1.37"))
         assert ours.read_bytes() == theirs.read_bytes()
+
+
+def test_kubernetes_own_tests_come_with_their_images(compiler: Compiler, tmp_path: Path) -> None:
+    """The program in `bin`, the images under the tags that the minor's tests ask for."""
+    build.build(catalogue.load(), options(tmp_path, addons=("conformance",)), lambda _: None)
+    assert (tmp_path / f"bin/v{MINOR}/e2e.test").stat().st_mode & 0o111
+    assert verify.verify(tmp_path) == []
+    manifest = assemble.read_manifest(tmp_path)
+    assert manifest is not None
+    images = {image["annotations"][oci.REFERENCE] for image in manifest["minors"][MINOR]["images"]}
+    asked = catalogue.load().conformance_images[MINOR]
+    assert {
+        f"registry.k8s.io/e2e-test-images/{name}:{tag}" for name in asked for tag in asked[name]
+    } <= images
+    (part,) = (part for part in manifest["minors"][MINOR]["parts"] if part["name"] == "conformance")
+    assert {"apt": "curl", "version": "1", "architecture": "all", "sha256": "0"} in part["sources"]
+
+
+def test_a_minor_without_tests_says_so(compiler: Compiler, tmp_path: Path) -> None:
+    """By name, with those that there are for it."""
+    with pytest.raises(WrongInputError, match=r"no add-on is called conformance: .* with 1\.29"):
+        build.build(
+            catalogue.load(), options(tmp_path, minor="1.29", addons=("conformance",)), lambda _: None
+        )
+    assert compiler.built == []
 
 
 def test_an_unknown_addon_is_refused(compiler: Compiler, tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ def test_every_program_of_the_recipe_is_built(minor: str) -> None:
         tools = gomod.read(compile.source_folder(part.program, minor)).tools
         # Go names a program after the last part of its path that is not a version
         built = {next(w for w in reversed(tool.split("/")) if w != "v3") for tool in tools}
+        built |= {f"{test.rpartition('/')[2]}.test" for test in part.program.tests if test in tools}
         wanted = {name for package in part.packages for name in package.programs}
         wanted |= {name for layer in part.layers.values() for name in layer}
         wanted |= {*part.files, *part.archives}
@@ -196,6 +197,19 @@ def test_a_broken_download_is_tried_again(tmp_path: Path) -> None:
     built = compile.build(pause, "1.36", go, tmp_path / "work", lambda _: None)
     assert (built / "pause").exists()
     assert count.read_text(encoding="utf-8").count("x") == 3
+
+
+def test_tests_are_built_as_a_program(tmp_path: Path) -> None:
+    """Beside the programs of the same module, with the same options for the linker."""
+    said = tmp_path / "said"
+    build = f'"build -v") touch "$4/agnhost";; "test -c") echo "$@" > {said}; touch "$4";;'
+    go = compile.Toolchain("1.26.5", fake_go(tmp_path / "go", "go1.26.5", build), caches(tmp_path / "own"))
+    (part,) = (part for part in all_parts() if part.name == "conformance")
+    assert part.program is not None
+    built = compile.build(part.program, MINOR, go, tmp_path / "work", lambda _: None)
+    assert sorted(path.name for path in built.iterdir()) == ["agnhost", "e2e.test"]
+    assert "gitVersion=v1.36.4" in said.read_text(encoding="utf-8")
+    assert said.read_text(encoding="utf-8").endswith(" k8s.io/kubernetes/test/e2e\n")
 
 
 def test_user_settings_do_not_change_what_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
