@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .kubeconfig import KubeconfigError, parse_kubeconfig
-from .node_state import Paths, read_certificate
+from .node_state import Paths, kubeadm_manifests, read_certificate
 from .programs import Runner, run_program
 from .x509 import CertificateError, parse_certificate
 
@@ -339,7 +339,7 @@ def clear_control_plane(host: Host, kept: t.Container[str]) -> list[str]:
         for path in paths.pki.rglob("*")
         if path.is_file() and str(path.relative_to(paths.pki)) not in kept
     ]
-    files += [path for path in paths.manifests.rglob("*") if path.is_file()]
+    files += [paths.manifests / name for name in kubeadm_manifests(paths.manifests)]
     files += list(paths.kubernetes.glob("*.conf"))
     pieces += [Leftover("path", str(path)) for path in files]
     pieces += [Leftover("path", path) for path in _content(paths.kubelet)]

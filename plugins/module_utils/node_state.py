@@ -17,6 +17,7 @@ from datetime import datetime, timezone
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
+from .endpoint_files import is_ours
 from .etcd import Etcd, EtcdError, EtcdMember
 from .kubeconfig import Client, Kubeconfig, KubeconfigError, load_kubeconfig
 from .programs import Runner, run_program
@@ -222,6 +223,18 @@ def _files_below(folder: Path) -> list[str]:
     )
 
 
+def kubeadm_manifests(folder: Path) -> list[str]:
+    """Static pods that are here, but the one of a shared address: it is there before kubeadm has run."""
+    return [name for name in _files_below(folder) if not is_ours(_text(folder / name))]
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
 def kubelet_service(run: Runner) -> Kubelet:
     """Ask systemd and the kubelet."""
     code, out, _err = run(["systemctl", "show", "kubelet.service", "--property=LoadState,ActiveState"])
@@ -368,7 +381,7 @@ def probe(
     paths = paths or Paths()
     node = NodeState()
     node.files = sorted(name for name in KUBECONFIGS if (paths.kubernetes / name).exists())
-    node.manifests = _files_below(paths.manifests)
+    node.manifests = kubeadm_manifests(paths.manifests)
     node.certificates = _files_below(paths.pki)
     node.etcd_data = paths.etcd_member.exists()
     node.kubelet_config = (paths.kubelet / "config.yaml").exists()
