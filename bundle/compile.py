@@ -121,7 +121,7 @@ def _build(
     commands = [[go, "build", "-v", "-o", f"{new}/", *options, *_targets(program, minor)]]
     for test in program.tests:
         made = new / f"{test.rpartition('/')[2]}.test"
-        commands.append([go, "test", "-c", "-o", str(made), *options, test])
+        commands.append([go, "test", "-c", "-vet=off", "-o", str(made), *options, test])
     work = _workplace(program, minor, folder)
     number = itertools.count(1)
     for command in commands:

@@ -202,7 +202,7 @@ def test_a_broken_download_is_tried_again(tmp_path: Path) -> None:
 def test_tests_are_built_as_a_program(tmp_path: Path) -> None:
     """Beside the programs of the same module, with the same options for the linker."""
     said = tmp_path / "said"
-    build = f'"build -v") touch "$4/agnhost";; "test -c") echo "$@" > {said}; touch "$4";;'
+    build = f'"build -v") touch "$4/agnhost";; "test -c") echo "$@" > {said}; touch "$5";;'
     go = compile.Toolchain("1.26.5", fake_go(tmp_path / "go", "go1.26.5", build), caches(tmp_path / "own"))
     (part,) = (part for part in all_parts() if part.name == "conformance")
     assert part.program is not None
