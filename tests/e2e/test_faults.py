@@ -147,7 +147,7 @@ def test_somebody_has_begun_a_join_with_a_wrong_token(cluster: ClusterLab) -> No
     assert cluster.play("reset", RESET_WORKER).code == ExitCode.DONE
     cluster.kubectl(CONTROL_PLANE, "delete", "node", WORKER)
     wrong = ["--token", NOBODYS, "--discovery-token-unsafe-skip-ca-verification"]
-    join = ["kubeadm", "join", "10.77.0.11:6443", *wrong, "--ignore-preflight-errors=SystemVerification"]
+    join = ["kubeadm", "join", "10.77.0.11:6443", *wrong, "--ignore-preflight-errors=all"]
     cluster.on(WORKER, "systemd-run", "--unit=wrong-join", *join)
     cluster.on(WORKER, "mkdir", "-p", f"/{PKI}")
     cluster.on(WORKER, "sh", "-c", f"echo token: {NOBODYS} > /etc/kubernetes/bootstrap-kubelet.conf")
@@ -169,17 +169,20 @@ def test_the_worker_loses_its_power_in_the_middle_of_its_join(cluster: ClusterLa
 
 
 def test_the_disk_of_etcd_is_full(cluster: ClusterLab) -> None:
-    """Its data moves to a small disk, which somebody fills."""
-    move = (
-        "systemctl stop kubelet && crictl ps --quiet --name 'etcd|kube-apiserver' | xargs -r crictl stop && "
-        "cp -a /var/lib/etcd /root/etcd && mount -t tmpfs -o size=400m,mode=700 small /var/lib/etcd && "
-        "mv /root/etcd/* /var/lib/etcd/ && (dd if=/dev/zero of=/var/lib/etcd/filler bs=1M; true) && "
-        "systemctl start kubelet"
-    )
-    cluster.on(CONTROL_PLANE, "sh", "-c", f'"{move}"', timeout=180)
+    """Its data moves to a small disk with room for few files, which somebody fills."""
+    steps = [
+        "systemctl stop kubelet",
+        "crictl ps --quiet --name 'etcd|kube-apiserver' | xargs -r crictl stop",
+        "cp -a /var/lib/etcd /root/etcd",
+        "mount -t tmpfs -o size=400m,nr_inodes=64,mode=700 small /var/lib/etcd",
+        "mv /root/etcd/* /var/lib/etcd/",
+        "mkdir /var/lib/etcd/filler",
+        "{ for number in $(seq 64); do touch /var/lib/etcd/filler/$number || break; done; }",
+        "systemctl start kubelet",
+    ]
+    cluster.on(CONTROL_PLANE, " && ".join(steps), timeout=180)
     outcome = cluster.play(arguments=["-e", "kubeadm_init_ready_timeout=20"])
     assert outcome.code == ExitCode.FAILED
-    assert "/var/lib/etcd" in outcome.message
-    assert "full" in outcome.message
-    cluster.on(CONTROL_PLANE, "rm", "/var/lib/etcd/filler")
+    assert f"/var/lib/etcd on {CONTROL_PLANE} is full" in outcome.message
+    cluster.on(CONTROL_PLANE, "rm", "-r", "/var/lib/etcd/filler")
     heal(cluster, "etcd's disk was full")
