@@ -204,6 +204,8 @@ def kube_vip_manifest(virtual: Virtual, image: str, kubeconfig: str) -> str:
         "spec": {
             "hostNetwork": True,
             "priorityClassName": "system-node-critical",
+            # While it is exchanged for one with another kubeconfig nobody has the address.
+            "terminationGracePeriodSeconds": 5,
             "hostAliases": [{"ip": "127.0.0.1", "hostnames": ["kubernetes"]}],
             "containers": [
                 {

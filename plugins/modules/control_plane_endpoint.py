@@ -80,7 +80,7 @@ options:
   wait:
     description: How many seconds it may take until the address answers.
     type: int
-    default: 60
+    default: 180
 """
 
 EXAMPLES = r"""
@@ -480,7 +480,7 @@ def main() -> None:
             "image": {"type": "str", "default": ""},
             "first": {"type": "bool", "default": False},
             "super_admin": {"type": "bool", "default": True},
-            "wait": {"type": "int", "default": 60},
+            "wait": {"type": "int", "default": 180},
         },
         required_if=[
             ("mode", HAPROXY, ("endpoint", "vip")),
