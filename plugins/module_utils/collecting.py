@@ -167,9 +167,14 @@ def ended(found: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
     """Return names of the cluster's own containers that have ended more than once and do not run now."""
     names = set()
     latest: dict[tuple[str, str], t.Mapping[str, t.Any]] = {}
+    running = set()
     for container in found:  # the youngest first
         pod = _labels(container).get("io.kubernetes.pod.name", "")
-        latest.setdefault((pod, _name(container)), container)
+        if container.get("state") == "CONTAINER_RUNNING":
+            running.add(pod)
+        if pod not in running or container.get("state") == "CONTAINER_RUNNING":
+            # What has ended before the pod's present one began has only prepared it, after each reboot.
+            latest.setdefault((pod, _name(container)), container)
     for (_pod, name), container in latest.items():
         space = _labels(container).get("io.kubernetes.pod.namespace", "")
         attempt = int((container.get("metadata") or {}).get("attempt") or 0)

@@ -302,18 +302,24 @@ def test_containers_that_came_back_or_have_done_their_work_are_not_dead() -> Non
     def made(
         name: str, created: str, state: str, attempt: int = 0, space: str = "kube-system"
     ) -> dict[str, object]:
-        labels = {"io.kubernetes.pod.namespace": space, "io.kubernetes.pod.name": "p"}
+        labels = {
+            "io.kubernetes.pod.namespace": space,
+            "io.kubernetes.pod.name": "q" if name == "etcd" else "p",
+        }
         metadata = {"name": name, "attempt": attempt}
         return {"id": name, "createdAt": created, "state": state, "metadata": metadata, "labels": labels}
 
     youngest_first = [
         made("kube-apiserver", "3", "CONTAINER_RUNNING", 2),
         made("kube-apiserver", "2", "CONTAINER_EXITED", 1),
-        made("install-cni", "2", "CONTAINER_EXITED", 0),
+        made("install-cni", "2", "CONTAINER_EXITED", 1),
         made("mine", "2", "CONTAINER_EXITED", 9, "default"),
         made("etcd", "1", "CONTAINER_EXITED", 1),
     ]
     assert collecting.ended(youngest_first) == ["etcd"]
+    # Beside a container that runs, one that has ended after it began.
+    aside = made("sidecar", "4", "CONTAINER_EXITED", 1)
+    assert collecting.ended([aside, *youngest_first]) == ["etcd", "sidecar"]
 
 
 def test_a_clock_that_is_ahead_is_not_told_from_a_slow_connection(tmp_path: Path) -> None:
