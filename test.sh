@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-3.0-or-later
-# All tests, or those named: ./test.sh [lint|unit|sanity|integration|molecule|e2e|install|conformance|cycle [N]]…
+# All tests, or those named: ./test.sh [lint|unit|sanity|integration|molecule|e2e|install|conformance|faults|cycle [N]]…
 # `install` has to be named: a distribution's installer from power-on to `ready`, which takes half an hour emulated.
 # So has `conformance`: Kubernetes' own tests, as far as a bundle has them and the lab can run them, two hours and more.
-# `cycle N` deploys a cluster, again, and takes it apart, N times; a few times it is among the end-to-end tests, too.
+# `faults` does to a cluster what happens to one at night, and `cycle N` makes one and takes it apart N times: to be named, too.
 # What this computer cannot run is skipped by name with the reason.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")"
@@ -18,8 +18,8 @@ done
 for suite in "${suites[@]}"; do
   case $suite in
     lint | unit | sanity | integration) ;;
-    molecule | e2e | install | conformance | cycle) if [ "$(id -u)" -ne 0 ]; then become_root "$PWD/test.sh" "$@"; fi ;;
-    *) echo "test.sh: no suite $suite: choose from lint, unit, sanity, integration, molecule, e2e, install, conformance, cycle." >&2; exit 2 ;;
+    molecule | e2e | install | conformance | faults | cycle) if [ "$(id -u)" -ne 0 ]; then become_root "$PWD/test.sh" "$@"; fi ;;
+    *) echo "test.sh: no suite $suite: choose from lint, unit, sanity, integration, molecule, e2e, install, conformance, faults, cycle." >&2; exit 2 ;;
   esac
 done
 make_environment requirements-test.txt
@@ -97,7 +97,13 @@ suite_molecule() {
 # Two groups of tests side by side (tests/e2e/conftest.py).
 suite_e2e() {
   can_carry_lab e2e || return 0
-  check "e2e" python -m pytest tests/e2e --numprocesses 2 -vv -ra --durations=25
+  check "e2e" python -m pytest tests/e2e --ignore tests/e2e/test_faults.py --ignore tests/e2e/test_cycle.py \
+    --numprocesses 2 -vv -ra --durations=25
+}
+
+suite_faults() {
+  can_carry_lab faults || return 0
+  check "faults" python -m pytest tests/e2e/test_faults.py -vv -s -ra
 }
 
 suite_cycle() {

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Deployed, verified, found to need nothing, taken apart: again and again on the same machines.
 
-KUBESTEAD_CYCLES times; `./test.sh cycle 100` is what the project promises, a few run with all other tests.
+KUBESTEAD_CYCLES times; `./test.sh cycle 100` is what the project promises.
 """
 
 from __future__ import annotations
