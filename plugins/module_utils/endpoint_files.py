@@ -184,6 +184,8 @@ def kube_vip_manifest(virtual: Virtual, image: str, kubeconfig: str) -> str:
     environment = {
         "address": virtual.vip,
         "port": str(virtual.port),
+        # Since 1.2 it would ask the kubeconfig's server: the very address that it is to bring up.
+        "kubernetes_addr": f"kubernetes:{virtual.port}",
         "cp_enable": "true",
         "cp_namespace": "kube-system",
         "vip_arp": "true",
