@@ -1,19 +1,25 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-3.0-or-later
-# All tests, or those named: ./test.sh [lint|unit|sanity|integration|molecule|e2e|install]…
+# All tests, or those named: ./test.sh [lint|unit|sanity|integration|molecule|e2e|install|conformance|faults|cycle [N]]…
 # `install` has to be named: a distribution's installer from power-on to `ready`, which takes half an hour emulated.
+# So has `conformance`: Kubernetes' own tests, as far as a bundle has them and the lab can run them, two hours and more.
+# `faults` does to a cluster what happens to one at night, and `cycle N` makes one and takes it apart N times: to be named, too.
 # What this computer cannot run is skipped by name with the reason.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")"
 . ./environment.sh
 
-suites=("$@")
+suites=() last=""
+for word in "$@"; do
+  if [ "$last" = cycle ] && [[ $word =~ ^[1-9][0-9]*$ ]]; then export KUBESTEAD_CYCLES=$word; else suites+=("$word"); fi
+  last=$word
+done
 [ ${#suites[@]} -gt 0 ] || suites=(lint unit sanity integration molecule e2e)
 for suite in "${suites[@]}"; do
   case $suite in
     lint | unit | sanity | integration) ;;
-    molecule | e2e | install) if [ "$(id -u)" -ne 0 ]; then become_root "$PWD/test.sh" "$@"; fi ;;
-    *) echo "test.sh: no suite $suite: choose from lint, unit, sanity, integration, molecule, e2e, install." >&2; exit 2 ;;
+    molecule | e2e | install | conformance | faults | cycle) if [ "$(id -u)" -ne 0 ]; then become_root "$PWD/test.sh" "$@"; fi ;;
+    *) echo "test.sh: no suite $suite: choose from lint, unit, sanity, integration, molecule, e2e, install, conformance, faults, cycle." >&2; exit 2 ;;
   esac
 done
 make_environment requirements-test.txt
@@ -91,12 +97,28 @@ suite_molecule() {
 # Two groups of tests side by side (tests/e2e/conftest.py).
 suite_e2e() {
   can_carry_lab e2e || return 0
-  check "e2e" python -m pytest tests/e2e --numprocesses 2 -vv -ra --durations=25
+  check "e2e" python -m pytest tests/e2e --ignore tests/e2e/test_faults.py --ignore tests/e2e/test_cycle.py \
+    --numprocesses 2 -vv -ra --durations=25
+}
+
+suite_faults() {
+  can_carry_lab faults || return 0
+  check "faults" python -m pytest tests/e2e/test_faults.py -vv -s -ra
+}
+
+suite_cycle() {
+  can_carry_lab cycle || return 0
+  check "cycle" python -m pytest tests/e2e/test_cycle.py -vv -s -ra
 }
 
 suite_install() {
   can_carry_lab install || return 0
   check "install" python -m pytest tests/install -vv -ra --durations=25
+}
+
+suite_conformance() {
+  can_carry_lab conformance || return 0
+  check "conformance" python -m pytest tests/conformance -vv -ra --durations=5
 }
 
 for suite in "${suites[@]}"; do

@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,18 +47,22 @@ class Content:
     versions: Versions
     images: list[Image]
     stamps: list[Stamp]
+    copied: list[dict[str, Any]] = field(default_factory=list)
+    """Descriptors of images that are in the layout already."""
+    architecture: str = field(default_factory=gotool.architecture)
 
 
 def finish(folder: Path, content: Content, key: SigningKey) -> None:
     """Make a bundle complete. While this runs, for about a second, the bundle has no manifest."""
     minor, stamps = content.minor, content.stamps
     layout = Layout(folder / "images")
-    architecture = gotool.architecture()
+    architecture = content.architecture
     layers = {f"{s.name}/{name}": layer for s in stamps for name, layer in s.layers.items()}
     images = [
         layout.put_image(image, [layers[name] for name in image.layers], architecture)
         for image in content.images
     ]
+    images += content.copied
     before = read_manifest(folder) or {"minors": {}}
     minors = before["minors"] | {
         minor: {
@@ -79,8 +83,9 @@ def finish(folder: Path, content: Content, key: SigningKey) -> None:
     write_atomically(layout.folder / "oci-layout", oci.layout_file(), parents=True)
     write_atomically(layout.folder / "index.json", oci.index(index.values()), parents=True)
     _newest_kubectl(folder, minors)
-    _sweep(folder, layout, minors, index.values())
-    files = sorted(_files(folder, minors), key=lambda f: f.path)
+    _sweep(folder, layout, minors, index.values(), architecture)
+    # Minors may share a file, which is then the one that was placed last.
+    files = sorted({f.path: f for f in _files(folder, minors, minor)}.values(), key=lambda f: f.path)
     sums = "".join(f"{f.sha256}  {f.path}\n" for f in files)
     write_atomically(folder / places.CHECKSUMS, sums.encode(), parents=True)
     manifest = {
@@ -126,17 +131,19 @@ def _newest_kubectl(folder: Path, minors: dict[str, Any]) -> None:
 
 
 def _sweep(
-    folder: Path, layout: Layout, minors: dict[str, Any], descriptors: Iterable[dict[str, Any]]
+    folder: Path,
+    layout: Layout,
+    minors: dict[str, Any],
+    descriptors: Iterable[dict[str, Any]],
+    architecture: str,
 ) -> None:
     """Remove what no part and no image refers to any more."""
     wanted = {
         layer["digest"] for e in minors.values() for part in e["parts"] for layer in part["layers"].values()
     }
     for descriptor in descriptors:
-        manifest = json.loads(layout.blob(descriptor["digest"]).read_bytes())
-        wanted |= {descriptor["digest"], manifest["config"]["digest"]}
-        wanted |= {layer["digest"] for layer in manifest["layers"]}
-    for top in ("apt", "bin", "images"):
+        wanted |= {digest for digest, _ in layout.pieces(descriptor, architecture)}
+    for top in ("apt", "bin", "files", "images"):
         for left in (folder / top).rglob(f"{UNFINISHED}*"):  # by a build that was killed
             left.unlink()
     keep = {digest.removeprefix("sha256:") for digest in wanted}
@@ -144,13 +151,13 @@ def _sweep(
         if blob.name not in keep:
             blob.unlink()
     packages = {o["path"] for e in minors.values() for part in e["parts"] for o in part["outputs"]}
-    for deb in folder.glob("apt/*/*/*.deb"):
-        if str(deb.relative_to(folder)) not in packages:
-            deb.unlink()
+    for file in (*folder.glob("apt/*/*/*.deb"), *(f for f in folder.glob("files/**/*") if f.is_file())):
+        if str(file.relative_to(folder)) not in packages:
+            file.unlink()
 
 
-def _files(folder: Path, minors: dict[str, Any]) -> Iterable[stamp.Output]:
-    for minor, entry in minors.items():
+def _files(folder: Path, minors: dict[str, Any], last: str) -> Iterable[stamp.Output]:
+    for minor, entry in sorted(minors.items(), key=lambda item: item[0] == last):
         yield from (stamp.Output(**o) for part in entry["parts"] for o in part["outputs"])
         yield from (stamp.output(folder, f"apt/v{minor}/{name}") for name in aptrepo.INDEX_FILES)
     yield stamp.output(folder, "bin/kubectl")

@@ -17,7 +17,7 @@ from bundle.errors import WrongInputError
 
 @dataclass(frozen=True)
 class Versions:
-    """One minor's entry of ``artifacts_catalogue``."""
+    """One minor's entry of ``artifacts_catalogue``, with what a bundle built from Go modules has instead."""
 
     kubernetes: str
     package_revision: str
@@ -31,6 +31,10 @@ class Versions:
     flannel_cni_plugin: str
     busybox: str
     go: str
+    kube_vip: str
+    helm: str
+    containerd: str
+    crio: str
 
 
 @dataclass(frozen=True)
@@ -51,8 +55,12 @@ class Catalogue:
     kubernetes_images: str
     flannel_images: str
     library_images: str
+    kube_vip_images: str
+    helm_home: str
     public_registries: tuple[PublicUrl, ...]
     packages_base: str
+    conformance_images: Mapping[str, Mapping[str, list[str]]]
+    """By minor, the images that its own tests ask for and their tags."""
 
     def versions(self, minor: str) -> Versions:
         """The versions of a minor that a bundle can be built for; refuses others with the list."""
@@ -83,7 +91,8 @@ def load(path: Path = places.CATALOGUE) -> Catalogue:
     problems: list[str] = []
     minors: dict[str, Versions] = {}
     wanted = [f.name for f in fields(Versions)]
-    for minor, entry in (data.get("artifacts_catalogue") or {}).items():
+    for minor, said in (data.get("artifacts_catalogue") or {}).items():
+        entry = said | (said.get("modules") or {})
         missing = [key for key in wanted if not isinstance(entry.get(key), str)]
         if missing:
             problems.append(f"{path}: artifacts_catalogue[{minor!r}] lacks {', '.join(missing)} (text)")
@@ -96,9 +105,11 @@ def load(path: Path = places.CATALOGUE) -> Catalogue:
             "artifacts_kubernetes_image_repository",
             "artifacts_flannel_image_repository",
             "artifacts_library_image_repository",
-            "artifacts_kubernetes_packages_base",
+            "artifacts_kube_vip_image_repository",
         )
     }
+    homes = data.get("artifacts_homes") or {}
+    texts |= {f"artifacts_homes.{key}": homes.get(key) for key in ("kubernetes_packages", "helm")}
     problems += [f"{path}: {key} must be plain text" for key, v in texts.items() if not isinstance(v, str)]
     if problems:
         raise WrongInputError(*problems)
@@ -108,8 +119,11 @@ def load(path: Path = places.CATALOGUE) -> Catalogue:
         kubernetes_images=str(texts["artifacts_kubernetes_image_repository"]),
         flannel_images=str(texts["artifacts_flannel_image_repository"]),
         library_images=str(texts["artifacts_library_image_repository"]),
+        kube_vip_images=str(texts["artifacts_kube_vip_image_repository"]),
+        helm_home=str(texts["artifacts_homes.helm"]),
         public_registries=tuple(_url(u) for u in data.get("artifacts_probe_registries") or []),
-        packages_base=str(texts["artifacts_kubernetes_packages_base"]),
+        packages_base=f"https://{texts['artifacts_homes.kubernetes_packages']}",
+        conformance_images=data.get("artifacts_conformance_images") or {},
     )
 
 

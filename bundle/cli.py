@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: Kubestead contributors
-"""The command line: build, serve, verify, info, probe."""
+"""The command line: build, fetch, serve, verify, info, probe."""
 
 from __future__ import annotations
 
@@ -13,7 +13,20 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from bundle import assemble, build, catalogue, oci, places, probe, server, status, verify
+from bundle import (
+    assemble,
+    build,
+    catalogue,
+    fetch,
+    gotool,
+    oci,
+    places,
+    probe,
+    recipe,
+    server,
+    status,
+    verify,
+)
 from bundle.errors import BundleError, LacksError
 from kubestead.exit_codes import ExitCode
 
@@ -69,9 +82,18 @@ def _build(options: argparse.Namespace) -> int:
             wait=not options.no_wait,
             rebuild=tuple(options.rebuild),
             install=options.install_missing,
+            addons=tuple(options.addons),
         ),
         _tell,
     )
+    return ExitCode.DONE
+
+
+def _fetch(options: argparse.Namespace) -> int:
+    text = sys.stdin.read() if options.list == "-" else _path(options.list).read_text(encoding="utf-8")
+    folder = options.output or places.bundle_dir()
+    changed = fetch.fetch(fetch.Shopping.parse(text), folder, options.architecture, _tell)
+    _tell(f"{folder}: {'the bundle is ready' if changed else 'complete, nothing to fetch'}")
     return ExitCode.DONE
 
 
@@ -118,9 +140,12 @@ def _info(options: argparse.Namespace) -> int:
     for minor, entry in manifest["minors"].items():
         _tell(f"\nKubernetes {entry['kubernetes']} (minor {minor})")
         for part in entry["parts"]:
-            _tell(f"  {part['name']:20} {_origin(part)}")
+            if "image" not in part["sources"][0]:  # listed with the images
+                _tell(f"  {part['name']:20} {_origin(part)}")
+            for output in part["outputs"]:
+                _tell(f"    {output['path']}")
         for image in entry["images"]:
-            _tell(f"  image  {image['annotations'][oci.REFERENCE]}")
+            _tell(f"  image  {image['annotations'][oci.REFERENCE]} {image['digest']}")
     return ExitCode.DONE
 
 
@@ -128,6 +153,8 @@ def _origin(part: dict[str, Any]) -> str:
     first = part["sources"][0]
     if "module" in first:
         return ", ".join(f"{s['module']}@{s['version']} {s['sum']}" for s in part["sources"])
+    if "address" in first:
+        return str(first["address"].rpartition("/")[0])
     if "apt" in first:
         return f"{len(part['sources'])} Debian packages"
     return f"our own: {first['own']}"
@@ -168,6 +195,14 @@ def _parser() -> argparse.ArgumentParser:
         "--rebuild", action="append", default=[], metavar="PART", help="build this part anew"
     )
     command.add_argument(
+        "--with",
+        dest="addons",
+        action="append",
+        default=[],
+        metavar="ADDON",
+        help=f"add {', '.join(recipe.ADDONS)} or all of them ({build.ALL}); what is in the bundle stays",
+    )
+    command.add_argument(
         "--keep-caches", action="store_true", help="keep modules and compiled packages afterwards"
     )
     command.add_argument(
@@ -177,6 +212,22 @@ def _parser() -> argparse.ArgumentParser:
         "--no-wait", action="store_true", help="refuse, do not wait, when another build is running"
     )
     command.set_defaults(run=_build)
+    command = commands.add_parser(
+        "fetch", help="fetch a bundle from the public homes or mirrors (the playbook bundle.yml does)"
+    )
+    command.add_argument(
+        "--list", required=True, metavar="FILE", help="what to fetch, as JSON; '-' reads it from the input"
+    )
+    command.add_argument(
+        "--output", type=_path, metavar="DIR", help="the bundle's folder (default: KUBESTEAD_BUNDLE)"
+    )
+    command.add_argument(
+        "--architecture",
+        choices=["amd64", "arm64"],
+        default=gotool.architecture(),
+        help="of the machines (default: %(default)s)",
+    )
+    command.set_defaults(run=_fetch)
     command = commands.add_parser("serve", help="serve a bundle to machines over HTTP")
     command.add_argument(
         "--bind", default="127.0.0.1", metavar="ADDRESS", help="address (default: %(default)s)"

@@ -5,11 +5,12 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,9 +37,16 @@ class Toolchain:
         return gotool.environment(self.caches, CGO_ENABLED="1" if program.cgo else "0")
 
 
+def is_common(program: Program, minor: str) -> bool:
+    """Whether all minors have the same of a program."""
+    return not program.own and not (places.MODULES / minor / program.name).is_dir()
+
+
 def source_folder(program: Program, minor: str) -> Path:
     """Where a program's ``go.mod`` is kept in the checkout."""
-    return places.PROGRAMS / program.name if program.own else places.MODULES / minor / program.name
+    if program.own:
+        return places.PROGRAMS / program.name
+    return (places.COMMON if is_common(program, minor) else places.MODULES / minor) / program.name
 
 
 def source_files(program: Program, minor: str) -> list[Path]:
@@ -62,6 +70,7 @@ def all_modules(program: Program, minor: str) -> list[str]:
 def inputs(program: Program, minor: str, go: str) -> str:
     """A digest of everything that decides what comes out of the compiler."""
     said = [go, gotool.architecture(), *LINK, *COMPILE, *program.ldflags, *program.tags, str(program.cgo)]
+    said += program.tests
     digest = hashlib.sha256("\0".join(said).encode())
     for path in source_files(program, minor):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
@@ -104,43 +113,47 @@ def _build(
     new = folder / "bin.new"
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
-    command = [str(toolchain.program), "build", "-v", "-o", f"{new}/"]
-    command += ["-ldflags", " ".join((*LINK, *program.ldflags))]
-    command += [f"-gcflags=all={flag}" for flag in COMPILE]
+    options = ["-ldflags", " ".join((*LINK, *program.ldflags))]
+    options += [f"-gcflags=all={flag}" for flag in COMPILE]
     if program.tags:
-        command += ["-tags", ",".join(program.tags)]
-    command += _targets(program, minor)
+        options += ["-tags", ",".join(program.tags)]
+    go = str(toolchain.program)
+    commands = [[go, "build", "-v", "-o", f"{new}/", *options, *_targets(program, minor)]]
+    for test in program.tests:
+        made = new / f"{test.rpartition('/')[2]}.test"
+        commands.append([go, "test", "-c", "-vet=off", "-o", str(made), *options, test])
     work = _workplace(program, minor, folder)
-    process = subprocess.Popen(
-        gotool.dying_with_us(command),
-        cwd=work,
-        env=toolchain.environment(program),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        output = _follow(process, progress)
-    except BaseException:
-        process.terminate()
-        process.wait()
-        raise
-    if process.returncode:
-        raise gotool.failure(program.name, output)
+    number = itertools.count(1)
+    for command in commands:
+        process = subprocess.Popen(
+            gotool.dying_with_us(command),
+            cwd=work,
+            env=toolchain.environment(program),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            output = _follow(process, lambda: progress(next(number)))
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
+        if process.returncode:
+            raise gotool.failure(program.name, output)
     shutil.rmtree(target, ignore_errors=True)
     os.rename(new, target)
     return target
 
 
-def _follow(process: subprocess.Popen[str], progress: Callable[[int], None]) -> str:
+def _follow(process: subprocess.Popen[str], begun: Callable[[], None]) -> str:
+    """What the Go client says; ``begun`` hears of each package."""
     lines: list[str] = []
-    done = 0
     for line in process.stderr or ():
         lines.append(line)
         # -v names each package as it is started, alone on its line
         if " " not in line.strip():
-            done += 1
-            progress(done)
+            begun()
     process.wait()
     return "".join(lines)
 
@@ -148,8 +161,8 @@ def _follow(process: subprocess.Popen[str], progress: Callable[[int], None]) -> 
 class Prefetcher:
     """Downloads the modules of the coming programs while others are compiled, and counts their packages."""
 
-    def __init__(self, minor: str, toolchain: Toolchain, folder: Path) -> None:
-        self.minor, self.toolchain, self.folder = minor, toolchain, folder
+    def __init__(self, minor: str, toolchains: Mapping[str, Toolchain], folder: Path) -> None:
+        self.minor, self.toolchains, self.folder = minor, toolchains, folder
         self.totals: dict[str, int] = {}
         self._lock = threading.Lock()
         self._stopped = False
@@ -174,14 +187,16 @@ class Prefetcher:
         for program in programs:
             work = _workplace(program, self.minor, self.folder / program.name)
             tags = ["-tags", ",".join(program.tags)] if program.tags else []
-            command = [str(self.toolchain.program), "list", "-deps", *tags, *_targets(program, self.minor)]
+            toolchain = self.toolchains[program.name]
+            tests = ["-test"] if program.tests else []
+            command = [str(toolchain.program), "list", "-deps", *tests, *tags, *_targets(program, self.minor)]
             with self._lock:
                 if self._stopped:
                     return
                 self._process = subprocess.Popen(
                     gotool.dying_with_us(command),
                     cwd=work,
-                    env=self.toolchain.environment(program),
+                    env=toolchain.environment(program),
                     stdout=subprocess.PIPE,
                     stderr=subprocess.DEVNULL,
                     text=True,

@@ -15,6 +15,7 @@ from pathlib import Path
 from bundle import recipe
 from bundle.errors import BuildFailedError, LacksError
 from bundle.oci import Entry, Layer, Layout
+from bundle.recipe import Furniture
 
 # Drawn in by scripts that never run in an image.
 NOT_NEEDED = ("debconf_", "perl-base_", "openssl_", "gcc-", "dpkg_", "tar_")
@@ -73,6 +74,22 @@ def layers(layout: Layout, work: Path) -> tuple[dict[str, Layer], list[Taken]]:
     taken = {deb: _describe(deb) for deb in (*base, *tools, *shell)}
     unique = {(t.package, t.version): t for t in taken.values()}
     return found, [unique[key] for key in sorted(unique)]
+
+
+def furnish(layout: Layout, furniture: Furniture, work: Path) -> tuple[Layer, list[Taken]]:
+    """Make a layer that one part brings along."""
+    entries = _skeleton()
+    debs: list[Path] = []
+    if furniture.debian:
+        debs = fetch(furniture.debian, work / "debs", dependencies=True)
+        root = unpack(debs, work / "root")
+        if "busybox" in furniture.debian:
+            entries |= _shell(root)  # below what has a program of its own
+        entries |= _tree(root)
+    entries |= {text.path: Entry(mode=0o644, data=text.text.encode()) for text in furniture.texts}
+    entries |= {path: Entry(link=target) for path, target in furniture.links.items()}
+    entries |= {path: Entry() for path in furniture.folders}
+    return layout.put_layer(entries), [_describe(deb) for deb in debs]
 
 
 def fetch(packages: Iterable[str], folder: Path, *, dependencies: bool) -> list[Path]:

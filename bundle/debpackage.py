@@ -71,9 +71,10 @@ def _control(package: Package, root: Path, architecture: str) -> None:
         "Maintainer": MAINTAINER,
         "Installed-Size": str(size),
         "Depends": ", ".join(package.depends),
+        **package.relations,
         "Section": "admin",
         "Priority": "optional",
-        "Homepage": "https://kubernetes.io",
+        "Homepage": package.homepage or "https://kubernetes.io",
         "Description": f"{package.description}\n Built by Kubestead from the published Go module.",
     }
     text = "".join(f"{key}: {value}\n" for key, value in fields.items() if value)

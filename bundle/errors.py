@@ -29,7 +29,7 @@ class LacksError(BundleError):
 
 
 class UnreachableError(BundleError):
-    """No Go module proxy can be reached."""
+    """What the software would come from (a module proxy, a repository, a registry) cannot be reached."""
 
     exit_code = ExitCode.NO_SOFTWARE
 

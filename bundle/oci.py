@@ -131,6 +131,30 @@ class Layout:
         }
 
     @contextmanager
+    def receive(self, digest: str) -> Iterator[BinaryIO]:
+        """A file for a blob from elsewhere; it is in its place once it was written without an error."""
+        with self._new() as (file, path):
+            yield file
+        os.replace(path, self.blob(digest))
+
+    def pieces(self, descriptor: Mapping[str, Any], architecture: str) -> Iterator[tuple[str, int]]:
+        """Digest and size of all that an image consists of, as far as what lists it can be read.
+
+        Of an image for several architectures only the one that the bundle is for is there.
+        """
+        yield descriptor["digest"], descriptor["size"]
+        try:
+            listed = json.loads(self.blob(descriptor["digest"]).read_bytes())
+        except (OSError, ValueError):
+            return
+        if "manifests" in listed:
+            one = child(listed, architecture)
+            yield from self.pieces(one, architecture) if one else ()
+            return
+        for part in (listed["config"], *listed["layers"]):
+            yield part["digest"], part["size"]
+
+    @contextmanager
     def _new(self) -> Iterator[tuple[BinaryIO, Path]]:
         """A file to write a blob into, beside the others, to be renamed when it is complete."""
         self.blobs.mkdir(parents=True, exist_ok=True)
@@ -142,6 +166,15 @@ class Layout:
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
+
+
+def child(listed: Mapping[str, Any], architecture: str) -> dict[str, Any] | None:
+    """The image of one architecture among those of an index."""
+    wanted = {"architecture": architecture, "os": "linux"}
+    for descriptor in listed["manifests"]:
+        if wanted.items() <= descriptor.get("platform", {}).items():
+            return dict(descriptor)
+    return None
 
 
 def index(descriptors: Iterable[Mapping[str, Any]]) -> bytes:

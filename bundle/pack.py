@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from bundle import archives, debian, debpackage, gotool, places, stamp
 from bundle import compile as compiling
-from bundle import debian, debpackage, gotool, places, stamp
 from bundle.compile import Toolchain
 from bundle.oci import Entry, Layout
 from bundle.recipe import Part, Program
@@ -28,7 +28,7 @@ class Workshop:
     """Where parts of one minor are made: layers go to the layout, all else to ``work/<part>`` for now."""
 
     minor: str
-    toolchain: Toolchain
+    toolchains: Mapping[str, Toolchain]
     layout: Layout
     work: Path
 
@@ -46,13 +46,17 @@ class Workshop:
             )
             for layer, files in part.layers.items()
         }
+        sources = self._sources(part.program)
+        for name, furniture in part.furniture.items():
+            layers[name], taken = debian.furnish(self.layout, furniture, work / name)
+            sources += [t.as_dict() for t in taken]
         outputs = self._outputs(part, binaries, work / "outputs")
         return Stamp(
             part.name,
             part.version,
             inputs,
-            self._sources(part.program),
-            toolchain=f"go{self.toolchain.version}",
+            sources,
+            toolchain=f"go{self.toolchains[part.name].version}",
             seconds=int(time.monotonic() - began),
             layers=layers,
             outputs=outputs,
@@ -61,11 +65,12 @@ class Workshop:
     def _compiled(self, program: Program, work: Path, progress: Callable[[int], None]) -> Path:
         """The built programs; those of an interrupted build are taken when they are of the same input."""
         mark = work / "compiled"
-        wanted = compiling.inputs(program, self.minor, self.toolchain.version)
+        toolchain = self.toolchains[program.name]
+        wanted = compiling.inputs(program, self.minor, toolchain.version)
         if mark.is_file() and mark.read_text(encoding="utf-8") == wanted:
             return work / "bin"
         mark.unlink(missing_ok=True)
-        binaries = compiling.build(program, self.minor, self.toolchain, work, progress)
+        binaries = compiling.build(program, self.minor, toolchain, work, progress)
         mark.write_text(wanted, encoding="utf-8")
         return binaries
 
@@ -82,6 +87,8 @@ class Workshop:
             shutil.copyfile(binaries / name, staged / path)
             (staged / path).chmod(0o755)
             paths.append(path)
+        for name, archive in part.archives.items():
+            paths += archives.write(staged, archive.path, archive.member, binaries / name)
         return [stamp.output(staged, path) for path in paths]
 
     def _sources(self, program: Program) -> list[dict[str, str]]:

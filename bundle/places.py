@@ -11,6 +11,7 @@ HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parent
 CATALOGUE = CHECKOUT / "roles" / "artifacts" / "defaults" / "main.yml"
 MODULES = HERE / "modules"
+COMMON = MODULES / "common"
 PROGRAMS = HERE / "programs"
 
 MANIFEST = "manifest.json"

@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from bundle import gotool
 from bundle.catalogue import Catalogue, Versions
 
 DEBIAN_BASE = ("ca-certificates",)
@@ -25,6 +26,8 @@ class Program:
     tags: tuple[str, ...] = ()
     cgo: bool = False
     own: bool = False
+    tests: tuple[str, ...] = ()
+    """Packages whose tests are a program, named like the package with ``.test``."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,16 @@ class TextFile:
 
     path: str
     text: str
+
+
+@dataclass(frozen=True)
+class Furniture:
+    """A layer of what is not built: Debian packages with all that they need, texts, links, empty folders."""
+
+    debian: tuple[str, ...] = ()
+    texts: tuple[TextFile, ...] = ()
+    links: Mapping[str, str] = field(default_factory=dict)
+    folders: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,6 +61,16 @@ class Package:
     folders: tuple[str, ...] = ()
     conffiles: tuple[str, ...] = ()
     reload_systemd: bool = False
+    relations: Mapping[str, str] = field(default_factory=dict)
+    homepage: str = ""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A tar archive with one program in it: its path in the bundle, the program's path in it."""
+
+    path: str
+    member: str
 
 
 @dataclass(frozen=True)
@@ -61,6 +84,8 @@ class Part:
     layers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     seconds: int = 5
+    archives: Mapping[str, Archive] = field(default_factory=dict)
+    furniture: Mapping[str, Furniture] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -115,6 +140,77 @@ ExecStart=/usr/bin/kubelet {_ARGUMENTS}
 """,
 )
 
+CONTAINERD_UNIT = TextFile(
+    "usr/lib/systemd/system/containerd.service",
+    """\
+[Unit]
+Description=containerd, a container runtime
+Documentation=https://containerd.io
+After=network.target dbus.service
+
+[Service]
+Type=notify
+ExecStartPre=-/sbin/modprobe overlay
+ExecStart=/usr/bin/containerd
+# Containers go on when containerd is restarted, and have cgroups that it makes itself.
+KillMode=process
+Delegate=yes
+Restart=always
+RestartSec=5
+LimitNPROC=infinity
+LimitCORE=infinity
+TasksMax=infinity
+OOMScoreAdjust=-999
+
+[Install]
+WantedBy=multi-user.target
+""",
+)
+
+# What the pods of Kubernetes' own tests call, whatever image they run, and what single images have beside it.
+CONFORMANCE_LAYERS = {
+    "tools": Furniture(
+        debian=(
+            "bash",
+            "bind9-dnsutils",
+            "busybox",
+            "curl",
+            "iproute2",
+            "libc-bin",
+            "netcat-openbsd",
+            "tini",
+        ),
+        # Not busybox's shell: it loses variables whose names are none for a shell, and ConfigMaps make such.
+        links={"usr/bin/nc": "nc.openbsd", "usr/bin/sh": "bash"},
+    ),
+    "files": Furniture(
+        # Tests of StatefulSets move this file away and back; those that want the certificate are left out.
+        texts=(TextFile("localhost.crt", "A file to be asked for, not a certificate.\n"),),
+        links={"agnhost-2": "agnhost"},
+        folders=("uploads",),
+    ),
+    "page": Furniture(
+        texts=(TextFile("usr/share/nginx/html/index.html", "<title>Kubestead</title>It works.\n"),),
+        links={"usr/local/apache2/htdocs": "/usr/share/nginx/html"},
+    ),
+    "kitten": Furniture(texts=(TextFile("data.json", '{"image": "kitten.jpg"}\n'),)),
+    "nautilus": Furniture(texts=(TextFile("data.json", '{"image": "nautilus.jpg"}\n'),)),
+}
+_AGNHOST = ("agnhost", "files")
+_SERVER = ("tini", "--", "busybox", "httpd", "-f", "-p", "80", "-h", "/usr/share/nginx/html")
+
+# By the image's name: the layers above the tools, the entrypoint, the command.
+CONFORMANCE_IMAGES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
+    "agnhost": (_AGNHOST, ("/agnhost",), ("pause",)),
+    "busybox": ((), (), ("sh",)),
+    "glibc-dns-testing": ((), (), ("bash",)),
+    "jessie-dnsutils": ((), (), ("bash",)),
+    "httpd": (("page",), _SERVER, ()),
+    "nginx": (("page",), _SERVER, ()),
+    "kitten": ((*_AGNHOST, "kitten"), ("/agnhost",), ("test-webserver",)),
+    "nautilus": ((*_AGNHOST, "nautilus"), ("/agnhost",), ("test-webserver",)),
+}
+
 CNI_PLUGINS = ("bandwidth", "bridge", "firewall", "host-local", "loopback", "portmap")
 
 
@@ -151,6 +247,35 @@ def parts(versions: Versions) -> list[Part]:
         ),
         _cri_tools(versions),
     ]
+
+
+ADDONS = ("kube-vip", "helm", "containerd", "conformance")
+
+
+def addons(catalogue: Catalogue, versions: Versions) -> list[Part]:
+    """What a bundle may have beside that, in the order in which it is built."""
+    return [
+        _small(
+            "kube-vip",
+            versions.kube_vip,
+            "kube-vip",
+            "/kube-vip",
+            seconds=180,
+            ldflags=(f"-X main.Version=v{versions.kube_vip}",),
+        ),
+        _helm(catalogue, versions),
+        _containerd(versions),
+        *([_conformance(versions)] if _minor(versions) in catalogue.conformance_images else []),
+    ]
+
+
+def needed_addons(versions: Versions) -> tuple[str, ...]:
+    """Those without which a minor cannot run on Debian: from 1.37 on the kubelet wants containerd 2."""
+    return ("containerd",) if int(versions.kubernetes.split(".")[1]) >= 37 else ()
+
+
+def _minor(versions: Versions) -> str:
+    return versions.kubernetes.rpartition(".")[0]
 
 
 def _small(
@@ -245,8 +370,94 @@ def _kubernetes(versions: Versions) -> Part:
     )
 
 
-def images(catalogue: Catalogue, versions: Versions) -> list[Image]:
-    """All images of one minor, under the names that kubeadm and flannel's manifest ask for."""
+def _helm(catalogue: Catalogue, versions: Versions) -> Part:
+    module = "helm.sh/helm/v3"
+    # What charts are rendered for where no cluster is asked: the newest Kubernetes that there is.
+    major, minor = max((m.split(".") for m in catalogue.minors), key=lambda m: int(m[1]))
+    numbers = (("Major", major), ("Minor", minor))
+    flags = [f"-X {module}/internal/version.version=v{versions.helm}"]
+    flags += [f"-X {module}/pkg/chartutil.k8sVersion{name}={number}" for name, number in numbers]
+    flags += [f"-X {module}/pkg/lint/rules.k8sVersion{name}={number}" for name, number in numbers]
+    platform = f"linux-{gotool.architecture()}"
+    path = f"files/{catalogue.helm_home}helm-v{versions.helm}-{platform}.tar.gz"
+    return Part(
+        "helm",
+        versions.helm,
+        Program("helm", versions.helm, 100, ldflags=tuple(flags)),
+        archives={"helm": Archive(path, f"{platform}/helm")},
+        seconds=100,
+    )
+
+
+def _containerd(versions: Versions) -> Part:
+    package = Package(
+        "containerd.io",
+        f"{versions.containerd}-1~kubestead",
+        "containerd, a container runtime",
+        depends=("runc",),
+        programs={name: f"usr/bin/{name}" for name in ("containerd", "containerd-shim-runc-v2", "ctr")},
+        texts=(CONTAINERD_UNIT,),
+        folders=("etc/containerd",),
+        reload_systemd=True,
+        relations=dict.fromkeys(("Provides", "Conflicts", "Replaces"), "containerd"),
+        homepage="https://containerd.io",
+    )
+    flag = f"-X github.com/containerd/containerd/v2/version.Version=v{versions.containerd}"
+    program = Program(
+        "containerd",
+        versions.containerd,
+        60,
+        ldflags=(flag,),
+        tags=("no_btrfs", "no_zfs", "no_devmapper"),
+    )
+    return Part("containerd", versions.containerd, program, packages=(package,), seconds=60)
+
+
+def _conformance(versions: Versions) -> Part:
+    suite = "k8s.io/kubernetes/test/e2e"
+    # It compares its own version with the cluster's.
+    packages = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
+    ldflags = [f"-X {package}.gitVersion=v{versions.kubernetes}" for package in packages]
+    program = Program("conformance", versions.kubernetes, 330, ldflags=tuple(ldflags), tests=(suite,))
+    return Part(
+        "conformance",
+        versions.kubernetes,
+        program,
+        layers={"agnhost": {"agnhost": "/agnhost"}},
+        files={"e2e.test": f"bin/v{_minor(versions)}/e2e.test"},
+        seconds=330,
+        furniture=CONFORMANCE_LAYERS,
+    )
+
+
+def images(catalogue: Catalogue, versions: Versions, parts: Iterable[Part] = ()) -> list[Image]:
+    """The images of one minor that parts go into, under the names that kubeadm and manifests ask for."""
+    kube_vip = Image(
+        f"{catalogue.kube_vip_images}/kube-vip:v{versions.kube_vip}",
+        ("debian/base", "kube-vip/kube-vip"),
+        ("/kube-vip",),
+        version=versions.kube_vip,
+    )
+    names = {part.name for part in parts}
+    extra = [kube_vip] if "kube-vip" in names else []
+    if "conformance" in names:
+        extra += _conformance_images(catalogue, versions)
+    return [*_core_images(catalogue, versions), *extra]
+
+
+def _conformance_images(catalogue: Catalogue, versions: Versions) -> list[Image]:
+    """What the suite's pods run, under the names and tags that it asks for."""
+    found = []
+    for name, tags in catalogue.conformance_images[_minor(versions)].items():
+        layers, entrypoint, command = CONFORMANCE_IMAGES[name]
+        stack = ("debian/base", *(f"conformance/{layer}" for layer in ("tools", *layers)))
+        for tag in tags:
+            reference = f"{catalogue.kubernetes_images}/e2e-test-images/{name}:{tag}"
+            found.append(Image(reference, stack, entrypoint, command, version=tag))
+    return found
+
+
+def _core_images(catalogue: Catalogue, versions: Versions) -> list[Image]:
     k8s, flannel, library = catalogue.kubernetes_images, catalogue.flannel_images, catalogue.library_images
     plain = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
     found = [

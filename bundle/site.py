@@ -16,7 +16,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from bundle import oci, places, status
 from bundle.oci import Layout
 
-STATIC = re.compile(r"^(apt/v\d+\.\d+/[\w.+~:/-]+|bin/[\w./-]+|manifest\.json|SHA256SUMS)$")
+STATIC = re.compile(
+    r"^(apt/v\d+\.\d+/[\w.+~:/-]+|bin/[\w./-]+|files/[\w.+~:/@-]+|manifest\.json|SHA256SUMS)$"
+)
 NAME = r"(?P<name>[a-z0-9]+(?:[._/-]+[a-z0-9]+)*)"
 DIGEST = r"sha256:[0-9a-f]{64}"
 MANIFESTS = re.compile(rf"^v2/{NAME}/manifests/(?P<reference>[\w][\w.-]{{0,127}}|{DIGEST})$")

@@ -64,7 +64,15 @@ def inputs(part: Part, minor: str, go: str) -> str:
     for entry in said:
         if isinstance(entry, dict):
             entry.pop("seconds", None)
-            (entry.get("program") or {}).pop("seconds", None)
+            program = entry.get("program") or {}
+            program.pop("seconds", None)
+            if not program.get("tests"):
+                program.pop("tests", None)
+            for described in (entry, *entry["packages"]):
+                # They came later: a part without them is what it was before.
+                for key in ("archives", "relations", "homepage", "furniture"):
+                    if not described.get(key):
+                        described.pop(key, None)
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 

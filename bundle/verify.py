@@ -44,7 +44,7 @@ def _files(folder: Path, manifest: dict[str, Any]) -> Iterator[str]:
             yield f"{file}: has {file.stat().st_size} bytes, expected {wanted['size']}"
         elif (found := _sha256(file)) != wanted["sha256"]:
             yield f"{file}: has the checksum {found}, expected {wanted['sha256']}"
-    for top in ("apt", "bin", "images"):
+    for top in ("apt", "bin", "files", "images"):
         for file in sorted((folder / top).rglob("*")):
             if file.is_file() and str(file.relative_to(folder)) not in listed:
                 yield f"{file}: is not in the manifest; remove it"
@@ -112,24 +112,12 @@ def _images(folder: Path, manifest: dict[str, Any]) -> Iterator[str]:
             if reference not in index:
                 yield f"{file}: the image {reference} of {minor} is not listed"
     for reference, descriptor in index.items():
-        for digest, size in _blobs(layout, descriptor):
+        for digest, size in layout.pieces(descriptor, manifest["architecture"]):
             blob = layout.blob(digest)
             if not blob.is_file():
                 yield f"{blob}: is missing, {reference} needs it"
             elif blob.stat().st_size != size:
                 yield f"{blob}: has {blob.stat().st_size} bytes, {reference} wants {size}"
-
-
-def _blobs(layout: Layout, descriptor: dict[str, Any]) -> Iterator[tuple[str, int]]:
-    yield descriptor["digest"], descriptor["size"]
-    blob = layout.blob(descriptor["digest"])
-    if blob.is_file():
-        try:
-            manifest = json.loads(blob.read_bytes())
-        except ValueError:
-            return  # its checksum is wrong, which is told already
-        for part in (manifest["config"], *manifest["layers"]):
-            yield part["digest"], part["size"]
 
 
 def _sha256(path: Path) -> str:

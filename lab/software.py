@@ -47,6 +47,18 @@ class Software:
         """Whether a bundle has to be built for it."""
         return self.kind == MODULES
 
+    def own_tests(self) -> Path | None:
+        """Kubernetes' own tests as a program, `kubectl` beside it, where the bundle has them."""
+        program = places.bundle_dir() / "bin" / f"v{self.minor}" / "e2e.test"
+        return program if self.kind == BUNDLE and program.is_file() else None
+
+    def without_own_tests(self) -> str:
+        """Why they are not there, and what to type."""
+        return (
+            f"the bundle {places.bundle_dir()} does not hold Kubernetes' own tests: "
+            f"./deploy.sh bundle --from modules --minor {self.minor} --with conformance"
+        )
+
     def variables(self) -> dict[str, Any]:
         """What the roles are told; all else they need is in the inventory."""
         told: dict[str, Any] = {"artifacts_kubernetes_minor": self.minor}
@@ -60,6 +72,8 @@ class Software:
             told["artifacts_no_proxy"] = (
                 "localhost,127.0.0.1,10.77.0.0/24,10.96.0.0/12,10.244.0.0/16,.svc,.cluster.local"
             )
+        if self.kind == NONE:
+            told["prepare_probe"] = "late"  # what needs none is done first
         return told
 
 

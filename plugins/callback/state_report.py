@@ -117,6 +117,7 @@ from ansible_collections.kubestead.homelab.plugins.plugin_utils.run_record impor
     write_summary,
 )
 from ansible_collections.kubestead.homelab.plugins.plugin_utils.state_api import Place, find, option_variables
+from ansible_collections.kubestead.homelab.plugins.plugin_utils.warm_start import load_filters
 
 _FLUSH = 3.0
 _FLUSH_AT_EXIT = 1.5
@@ -164,6 +165,7 @@ class CallbackModule(CallbackBase):
         if not self._running:
             self._running = True
             self._drop_old_summary()
+            load_filters()
             atexit.register(self._at_exit)
 
     def v2_playbook_on_play_start(self, play: t.Any) -> None:

@@ -20,6 +20,13 @@ options:
     description: A list of base URLs for each registry's host name; C(_default) stands for all others.
     type: dict
     required: true
+  insecure:
+    description:
+      - Host names of registries and mirrors whose certificates are not checked.
+      - A registry that is not among the mirrors' is asked by https without that check, then by plain http.
+    type: list
+    elements: str
+    default: []
   folder:
     description: Where containerd looks for them.
     type: str
@@ -46,18 +53,30 @@ from ansible.errors import AnsibleFilterError
 HEADER = "# Managed by kubestead.homelab: changes here are overwritten.\n"
 
 
-def host_file(urls: list[str]) -> str:
+def host_file(urls: t.Sequence[str], insecure: t.Container[str] = ()) -> str:
     """The text of one ``hosts.toml``; the mirrors are tried in order."""
-    blocks = [f'\n[host."{url}"]\n  capabilities = ["pull", "resolve"]\n' for url in urls]
+    blocks = []
+    for url in urls:
+        unchecked = url.startswith("https://") and url.split("/")[2] in insecure
+        blocks.append(
+            f'\n[host."{url}"]\n  capabilities = ["pull", "resolve"]\n'
+            + ("  skip_verify = true\n" if unchecked else "")
+        )
     return HEADER + "".join(blocks)
 
 
 def containerd_hosts(
-    mirrors: t.Mapping[str, t.Sequence[str]], folder: str = "/etc/containerd/certs.d"
+    mirrors: t.Mapping[str, t.Sequence[str]],
+    folder: str = "/etc/containerd/certs.d",
+    insecure: t.Sequence[str] = (),
 ) -> list[dict[str, str]]:
-    """The files for these mirrors."""
+    """The files for these mirrors and insecure registries."""
     files = []
-    for registry, urls in mirrors.items():
+    # Who is only a mirror's host is asked as a mirror; all others are registries that are asked themselves.
+    hosts = {str(url).split("/")[2] for urls in mirrors.values() for url in urls if "://" in str(url)}
+    names = [name for name in insecure if name not in {*mirrors, *hosts}]
+    alone = {name: [f"https://{name}", f"http://{name}"] for name in names}
+    for registry, urls in {**mirrors, **alone}.items():
         if "/" in registry or registry in ("", ".", ".."):
             raise AnsibleFilterError(f"containerd_hosts: {registry!r} is no registry's host name.")
         wrong = [url for url in urls if not str(url).startswith(("http://", "https://")) or '"' in str(url)]
@@ -65,7 +84,9 @@ def containerd_hosts(
             raise AnsibleFilterError(
                 f"containerd_hosts: {registry}: expected a list of http:// or https:// URLs, got {urls!r}."
             )
-        files.append({"path": f"{folder}/{registry}/hosts.toml", "content": host_file(list(urls))})
+        files.append(
+            {"path": f"{folder}/{registry}/hosts.toml", "content": host_file(list(urls), set(insecure))}
+        )
     return files
 
 

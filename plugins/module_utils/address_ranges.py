@@ -26,6 +26,14 @@ class Checked:
     warnings: list[str] = field(default_factory=list)
 
 
+def as_list(problems: t.Sequence[str]) -> str:
+    """Return problems a line each; names of hosts and variables stay as they are at the beginning of one."""
+    return "".join(
+        f"\n- {line[:1].upper() + line[1:] if line.split(' ')[0] in ('the', 'it') else line}"
+        for line in problems
+    )
+
+
 def parse_ranges(name: str, text: str) -> tuple[list[Network], list[str]]:
     """Read one range, or one for each address family with a comma between; return ranges and problems."""
     networks: list[Network] = []
@@ -40,6 +48,27 @@ def parse_ranges(name: str, text: str) -> tuple[list[Network], list[str]]:
     families = [network.version for network in networks]
     if len(set(families)) != len(families):
         problems.append(f"{name} is {text!r}, expected at most one range for each of IPv4 and IPv6.")
+    return networks, problems
+
+
+def load_balancer_networks(ranges: t.Iterable[str]) -> tuple[dict[str, str], list[str]]:
+    """Read ranges as 10.0.0.64/28 or 10.0.0.64-10.0.0.79; return networks by their use, and problems."""
+    networks, problems = {}, []
+    for text in ranges:
+        ends = [part.strip() for part in str(text).split("-")]
+        try:
+            if len(ends) == 2:
+                first, last = (ipaddress.ip_address(end) for end in ends)
+                found = [str(network) for network in ipaddress.summarize_address_range(first, last)]
+            else:
+                found = [str(ipaddress.ip_network(ends[0]))]
+        except (ValueError, TypeError) as error:
+            problems.append(
+                f"cni_load_balancer_ranges has {text!r}, expected 10.0.0.64/28 or 10.0.0.64-10.0.0.79 "
+                f"({error})."
+            )
+            continue
+        networks.update({f"the load balancers' range {text}, part {network}": network for network in found})
     return networks, problems
 
 

@@ -29,6 +29,8 @@ WORKERS = "workers joined"
 RIGHTS = "admin rights (RBAC)"
 CERTIFICATES = "certificates"
 ORDER = (NODES, SYSTEM, NETWORK, API, WORKERS, RIGHTS, CERTIFICATES)
+#: Stands below the seven where it was done.
+WORKLOAD = "a deployment"
 
 
 @dataclass(frozen=True)
@@ -149,13 +151,15 @@ def check_certificates(question: Question, paths: Paths) -> Check:
         *paths.pki.glob("etcd/*.crt"),
         paths.kubelet / "pki/kubelet-client-current.pem",
     ]
-    ends = []
+    ends, unreadable = [], []
     for path in files:
         certificate = read_certificate(path)
         if certificate:
             ends.append((days_left(certificate.not_after), path.name))
-    if not ends:
-        return Check(CERTIFICATES, False, "none found")
+        elif path.exists():
+            unreadable.append(path.name)
+    if unreadable or not ends:
+        return Check(CERTIFICATES, False, f"{', '.join(unreadable)} cannot be read" if ends else "none found")
     days, name = min(ends)
     detail = f"{name} ends in {days} days" if days >= 0 else f"{name} has ended"
     return Check(CERTIFICATES, days >= 0, detail, warning=days < question.certificate_days)
@@ -173,9 +177,9 @@ def check_system_pods(pods: t.Sequence[t.Mapping[str, t.Any]], members: t.Sequen
     Pods on other nodes are those of machines that are switched off: they are somebody else's check.
     """
     apps = {str((pod.get("metadata", {}).get("labels") or {}).get("k8s-app", "")) for pod in pods}
-    missing = [
-        name for name, app in (("CoreDNS", "kube-dns"), ("kube-proxy", "kube-proxy")) if app not in apps
-    ]
+    # Cilium may do kube-proxy's work; that services are reached is a check of its own.
+    wanted = {"CoreDNS": "kube-dns", **({} if "cilium" in apps else {"kube-proxy": "kube-proxy"})}
+    missing = [name for name, app in wanted.items() if app not in apps]
     here = [pod for pod in pods if pod.get("spec", {}).get("nodeName", "") in ("", *members)]
     waiting = [str(pod.get("metadata", {}).get("name")) for pod in here if not _pod_ready(pod)]
     problems = [f"{name} is missing" for name in missing] + [f"{name} is not ready" for name in waiting]
@@ -243,12 +247,13 @@ def as_dicts(checks: t.Sequence[Check]) -> list[dict[str, t.Any]]:
 def report(results: t.Mapping[str, t.Sequence[t.Mapping[str, t.Any]]]) -> list[str]:
     """Return the list that a person reads: a line a check, with a tick and what was found or is wrong."""
     lines = []
-    for name in ORDER:
+    for name in (*ORDER, WORKLOAD):
         found = [
             (host, check) for host, checks in results.items() for check in checks if check["name"] == name
         ]
         if not found:
-            lines.append(f"✘ {name}: nobody could be asked")
+            if name in ORDER:
+                lines.append(f"✘ {name}: nobody could be asked")
             continue
         wrong = [f"{host}: {check['detail']}" for host, check in found if not check["ok"]]
         soon = [f"{host}: {check['detail']}" for host, check in found if check["ok"] and check.get("warning")]

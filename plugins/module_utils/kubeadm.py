@@ -160,3 +160,13 @@ def end_processes(pids: t.Sequence[int], grace: float = 2.0) -> None:
         deadline = time.monotonic() + grace
         while time.monotonic() < deadline and any(Path(f"/proc/{pid}").exists() for pid in pids):
             time.sleep(0.1)
+
+
+def end_late(words: t.Sequence[str], patience: float) -> None:
+    """Wait for processes whose command line begins with `words`; end those that are not done in time."""
+    deadline = time.monotonic() + patience
+    while left := running(words):
+        if time.monotonic() > deadline:
+            end_processes(left)
+            return
+        time.sleep(0.2)

@@ -18,14 +18,27 @@ import typing as t
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .node_state import Paths
+from .kubeconfig import KubeconfigError, parse_kubeconfig
+from .node_state import Paths, kubeadm_manifests, read_certificate
 from .programs import Runner, run_program
+from .x509 import CertificateError, parse_certificate
 
-LINKS = ("cni0", "flannel.*", "flannel-*", "kube-ipvs0", "nodelocaldns", "vxlan.calico", "cilium_*")
+#: Links of pod networks and of kube-proxy. Those of LXC (lxcbr0) and of libvirt have other names.
+LINKS = re.compile(
+    r"cni0|flannel[.-].*|kube-ipvs0|kube-dummy-if|nodelocaldns|vxlan(?:-v6)?\.calico|cali[0-9a-f]{11}|"
+    r"(?:wireguard|wg-v6|bpfin|bpfout)\.cali|cilium_.*|lxc(?:[0-9a-f]{12}|_health)"
+)
 CNI_FILES = ("*flannel*", "*calico*", "*cilium*")
+#: What Cilium calls another's configuration while it is in charge; it is not ours to delete.
+SET_ASIDE = ".cilium_bak"
+#: Tables of routes that only Cilium uses.
+RULE = re.compile(r"^(?P<priority>\d+):.*\bfwmark\b.*\blookup (?:2004|2005)\b")
+FOLDERS = ("/var/lib/cni", "/var/lib/calico", "/run/flannel", "/run/calico", "/run/cilium", "/run/kubernetes")
+PINS = ("cilium", "calico", "tc/globals/cilium_*")
 CHAINS = re.compile(r"^(?:KUBE|CNI|FLANNEL|CILIUM|OLD_CILIUM|cali)-")
 NFT_TABLES = re.compile(
-    r"^table (?P<table>(?:ip|ip6|inet) (?:kube-proxy|flannel-ipv[46]|cni_hostport|cni_plugins_masquerade))$"
+    r"^table (?P<table>(?:ip|ip6|inet) "
+    r"(?:kube-proxy|calico|flannel-ipv[46]|cni_hostport|cni_plugins_masquerade))$"
 )
 
 
@@ -141,13 +154,15 @@ def find_paths(host: Host) -> list[Leftover]:
     found += _content(host.paths.kubernetes, keep=("manifests",))
     for folder in ("/var/lib/kubelet", "/var/lib/etcd", "/var/log/pods", "/var/log/containers"):
         found += _content(host.under(folder))
-    for folder in ("/var/lib/cni", "/run/flannel", "/run/kubernetes"):
+    for folder in FOLDERS:
         found += [str(host.under(folder))] if host.under(folder).exists() else []
+    for pattern in PINS:
+        found += [str(path) for path in sorted(host.under("/sys/fs/bpf").glob(pattern))]
     net = host.under("/etc/cni/net.d")
     found += [
         path
         for path in _content(net)
-        if any(fnmatch.fnmatch(Path(path).name, pattern) for pattern in CNI_FILES)
+        if any(fnmatch.fnmatch(Path(path).name.replace(SET_ASIDE, ""), pattern) for pattern in CNI_FILES)
     ]
     return [Leftover("path", path) for path in found]
 
@@ -174,17 +189,57 @@ def find_all(host: Host) -> list[Leftover]:
     found = find_pods(host) + find_mounts(host)
     netns = host.under("/run/netns")
     found += [Leftover("netns", path.name) for path in sorted(netns.glob("cni-*"))] if netns.is_dir() else []
-    found += [
-        Leftover("link", name)
-        for name in host.links()
-        if any(fnmatch.fnmatch(name, pattern) for pattern in LINKS)
-    ]
-    return found + _find_firewall(host) + find_paths(host)
+    found += [Leftover("link", name) for name in host.links() if LINKS.fullmatch(name)]
+    return found + _find_rules(host) + _find_firewall(host) + find_paths(host) + find_kubeconfigs(host)
+
+
+def _find_rules(host: Host) -> list[Leftover]:
+    """Find rules and routes that go round the machine's own: they outlive the links."""
+    code, out, _err = host.run(["ip", "rule"])
+    matches = [RULE.match(line) for line in out.splitlines()] if code == 0 else []
+    found = [Leftover("rule", match["priority"]) for match in matches if match]
+    code, out, _err = host.run(["ip", "route", "show", "proto", "bird"])  # Calico's
+    return found + ([Leftover("routes", "bird")] if code == 0 and out.strip() else [])
+
+
+def find_kubeconfigs(host: Host) -> list[Leftover]:
+    """Find people's kubeconfigs on this machine that lead to its cluster, and to no other."""
+    authority = read_certificate(host.paths.pki / "ca.crt")
+    if authority is None:
+        return []
+    found = []
+    homes = [host.under("/root"), *sorted(host.under("/home").glob("*"))]
+    for path in [home / ".kube/config" for home in homes]:
+        try:
+            text = path.read_text(encoding="utf-8")
+            config = parse_kubeconfig(text, path.parent)
+            if text.count("server:") == 1 and parse_certificate(config.authority).pin == authority.pin:
+                found.append(Leftover("kubeconfig", str(path)))
+        except (OSError, UnicodeDecodeError, KubeconfigError, CertificateError):
+            continue
+    return found
+
+
+def kept(host: Host) -> list[str]:
+    """Say what a reset leaves on this machine, as far as it is there."""
+    told = ["packages, and the settings of playbooks/prepare.yml"]
+    code, out, _err = ask_runtime(host, "images", "--quiet")
+    if code == 0:
+        told.append(f"the container runtime, with {len(out.split())} images")
+    net = host.under("/etc/cni/net.d")
+    names = [Path(path).name for path in _content(net)]
+    others = [name for name in names if not any(fnmatch.fnmatch(name, ours) for ours in CNI_FILES)]
+    told += [f"/etc/cni/net.d/{name}" for name in others]
+    for pattern in ("/var/log/kubeadm-*.log", "/var/log/kubernetes", "/opt/local-path-provisioner"):
+        told += [
+            "/" + str(path.relative_to(host.paths.root)) for path in sorted(host.paths.root.glob(pattern[1:]))
+        ]
+    return [*told, "all other links, addresses and rules of the firewall, SSH among them"]
 
 
 def remove(host: Host, piece: Leftover) -> str:
     """Take one piece away; return what went wrong, or nothing."""
-    if piece.kind == "path":
+    if piece.kind in ("path", "kubeconfig"):
         return _remove_path(Path(piece.what))
     if piece.kind == "iptables":
         return _remove_rules(host, piece.what)
@@ -192,6 +247,8 @@ def remove(host: Host, piece: Leftover) -> str:
         "mount": [["umount", piece.what], ["umount", "--lazy", piece.what]],
         "netns": [["ip", "netns", "delete", piece.what], ["rm", "--force", f"/run/netns/{piece.what}"]],
         "link": [["ip", "link", "delete", piece.what]],
+        "rule": [["ip", "rule", "delete", "priority", piece.what]],
+        "routes": [["ip", "route", "flush", "proto", piece.what]],
         "nft": [["nft", "delete", "table", *piece.what.split()]],
         "pod": [
             [
@@ -282,7 +339,7 @@ def clear_control_plane(host: Host, kept: t.Container[str]) -> list[str]:
         for path in paths.pki.rglob("*")
         if path.is_file() and str(path.relative_to(paths.pki)) not in kept
     ]
-    files += [path for path in paths.manifests.rglob("*") if path.is_file()]
+    files += [paths.manifests / name for name in kubeadm_manifests(paths.manifests)]
     files += list(paths.kubernetes.glob("*.conf"))
     pieces += [Leftover("path", str(path)) for path in files]
     pieces += [Leftover("path", path) for path in _content(paths.kubelet)]

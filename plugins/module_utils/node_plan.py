@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: Kubestead contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Decide what has to be done on a node so that it is the first control plane, or a worker, of the cluster.
+"""Decide what has to be done on a node so that it is a control plane, the first or another, or a worker.
 
 One rule stands above all: what may hold a cluster's data is never removed, and when two readings are possible
 the answer is to refuse, in words that say what to type. Only what our own unfinished run left is cleared
@@ -13,6 +13,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
+from .etcd import EtcdMember
 from .node_state import NodeState
 
 NOTHING = "nothing"
@@ -212,3 +213,92 @@ def _plan_member(node: NodeState, known: t.Container[str]) -> Decision:
     if "bootstrap-kubelet.conf" in node.files:
         return Decision(FINISH, "an interrupted join has all but its last step")
     return Decision(NOTHING, "it is a node of the cluster")
+
+
+def how_to_remove(name: str) -> str:
+    """Return the command that takes a node out of its cluster, with its etcd member."""
+    return f"ansible-playbook playbooks/remove_node.yml -e remove_node={name} -e remove_node_confirm=true"
+
+
+def own_member(
+    name: str, addresses: t.Container[str], members: t.Sequence[EtcdMember] | None
+) -> EtcdMember | None:
+    """Return the etcd member of the control plane `name`, if there is one."""
+    return next((member for member in members or () if member.is_of(name, addresses)), None)
+
+
+def plan_join_control_plane(
+    host: str,
+    name: str,
+    node: NodeState,
+    cluster: t.Mapping[str, t.Any],
+    addresses: t.Container[str] = (),
+) -> Decision:
+    """Decide for a further control plane that is to be `name`, with these addresses.
+
+    `cluster` is that of `plan_join`, and has the members of `etcd` (None: it stands elsewhere). What an
+    interrupted join of ours left is cleared away only as long as it has no vote in etcd.
+    """
+    pin = str(cluster.get("ca_pin", ""))
+    known = {str(member.get("name")): member for member in cluster.get("nodes", [])}
+    members = t.cast("t.Sequence[EtcdMember] | None", cluster.get("etcd"))
+    member = own_member(name, addresses, members)
+    found_pin = node.kubelet_ca_pin or (node.ca_pin if node.etcd_data else "")
+    if found_pin and found_pin != pin:
+        return Decision(
+            REFUSE,
+            f"{host} belongs to another cluster: {node.endpoint or found_on(node)}, authority {found_pin}; "
+            f"this one has {pin}. A second cluster is never mixed with it. If it is to leave that cluster: "
+            f"{how_to_reset(host)}",
+        )
+    if node.state == "worker":
+        return Decision(
+            REFUSE,
+            f"{host} is to be a control plane, but it is a worker of this cluster. Take it out first: "
+            f"{how_to_remove(node.name)}, then: {how_to_reset(host)}",
+        )
+    voter = member is not None and bool(member.name) and not member.learner
+    if node.state == "control_plane" and (voter or members is None):
+        if node.name != name:
+            return Decision(
+                REFUSE,
+                f"{host} is in the cluster as node {node.name}, expected {name}. Take it out first: "
+                f"{how_to_remove(node.name)}",
+            )
+        return _plan_control_plane(node, known)
+    return _plan_unfinished(host, name, node, member)
+
+
+def _plan_control_plane(node: NodeState, known: t.Mapping[str, t.Mapping[str, t.Any]]) -> Decision:
+    if node.name not in known:
+        return Decision(START, "it is a control plane, but the API does not know its node")
+    if node.kubelet.active != "active" or not node.api_ready:
+        return Decision(START, "it is a control plane, but it is not running")
+    if node.joining == "begun" or not known[node.name].get("control_plane", True):
+        return Decision(FINISH, "an interrupted join has all but its last step")
+    return Decision(NOTHING, "it is a control plane of the cluster")
+
+
+def _plan_unfinished(host: str, name: str, node: NodeState, member: EtcdMember | None) -> Decision:
+    """Decide for a machine that is no whole control plane with a vote."""
+    ours = node.joining == "begun"
+    if ours and (member is None or member.learner or not member.name):
+        return Decision(CLEAN_AND_JOIN, f"an interrupted join left {found_on(node)}")
+    if member is not None:
+        return Decision(
+            REFUSE,
+            f"{host} was a control plane of this cluster, and now lacks what it had: the cluster's etcd "
+            f"still has the member {member.describe()}, on the machine is {found_on(node)}. If what it had "
+            f"is gone for good, take the member out: {how_to_remove(name)}; then the same command again "
+            "joins it anew.",
+        )
+    if node.etcd_data or node.manifests:
+        return Decision(
+            REFUSE,
+            f"{host} has parts of a control plane ({found_on(node)}), but the cluster's etcd has no such "
+            "member, and they are not from an unfinished run of ours. If nothing of it is needed: "
+            f"{how_to_reset(host)}",
+        )
+    if node.state != "none" or node.kubelet_config:
+        return Decision(CLEAN_AND_JOIN, f"an interrupted join left {found_on(node)}")
+    return Decision(JOIN, "it has not joined yet")

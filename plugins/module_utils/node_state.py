@@ -8,6 +8,7 @@ Whether something has to be done is decided from this (see `node_plan`), never f
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import typing as t
@@ -16,6 +17,8 @@ from datetime import datetime, timezone
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
+from .endpoint_files import is_ours
+from .etcd import Etcd, EtcdError, EtcdMember
 from .kubeconfig import Client, Kubeconfig, KubeconfigError, load_kubeconfig
 from .programs import Runner, run_program
 from .x509 import Certificate, CertificateError, parse_certificate
@@ -44,6 +47,7 @@ OWN_AUTHORITIES = frozenset(
 
 HEALTH_PATHS = ("livez", "readyz", "healthz")
 MARKER = "kubestead-init.json"
+JOIN_MARKER = "kubestead-join.json"
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,11 @@ class Paths:
         return self.kubernetes / MARKER
 
     @property
+    def join_marker(self) -> Path:
+        """The record of our own join of a further control plane."""
+        return self.kubernetes / JOIN_MARKER
+
+    @property
     def pki(self) -> Path:
         """The certificates."""
         return self.kubernetes / "pki"
@@ -71,6 +80,11 @@ class Paths:
     def manifests(self) -> Path:
         """The static pods."""
         return self.kubernetes / "manifests"
+
+    @property
+    def api_server(self) -> Path:
+        """What the API server reads beside its certificates; the same on every control plane."""
+        return self.kubernetes / "api-server"
 
     @property
     def etcd_member(self) -> Path:
@@ -115,6 +129,9 @@ class ClusterView:
     recorded: bool = False
     problem: str = ""
     nodes: list[Member] = field(default_factory=list)
+    #: the members of the etcd that stands on the control planes; none where it stands elsewhere
+    etcd: list[EtcdMember] | None = None
+    etcd_problem: str = ""
 
 
 @dataclass
@@ -138,14 +155,20 @@ class NodeState:
     ca_pin: str = ""
     kubelet_ca_pin: str = ""
     endpoint: str = ""
+    #: how everybody else reaches the API, from admin.conf: the kubelet of a control plane asks its own one
+    cluster_endpoint: str = ""
     api_certificate_expiry: str = ""
     api_certificate_days: int | None = None
+    #: when each certificate here ends, those in kubeconfigs as well
+    certificate_ends: dict[str, str] = field(default_factory=dict)
     #: whether the cluster of kubelet.conf knows this node, asked with the kubelet's own certificate
     member: bool | None = None
     member_problem: str = ""
     #: our own initialisation: `` (not by us), begun or done
     initialisation: str = ""
     kept: list[str] = field(default_factory=list)
+    #: our own join of a further control plane: `` (not by us), begun or done
+    joining: str = ""
     cluster: ClusterView = field(default_factory=ClusterView)
 
     @property
@@ -185,10 +208,10 @@ def read_certificate(path: Path) -> Certificate | None:
         return None
 
 
-def read_marker(paths: Paths) -> dict[str, t.Any]:
-    """Return our record of the initialisation; empty when there is none."""
+def read_marker(path: Path) -> dict[str, t.Any]:
+    """Return our record of an initialisation or a join; empty when there is none."""
     try:
-        record = json.loads(paths.marker.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return record if isinstance(record, dict) else {}
@@ -198,6 +221,18 @@ def _files_below(folder: Path) -> list[str]:
     return sorted(
         str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() or path.is_symlink()
     )
+
+
+def kubeadm_manifests(folder: Path) -> list[str]:
+    """Static pods that are here, but the one of a shared address: it is there before kubeadm has run."""
+    return [name for name in _files_below(folder) if not is_ours(_text(folder / name))]
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def kubelet_service(run: Runner) -> Kubelet:
@@ -224,14 +259,28 @@ def plain_health(host: str, port: int, path: str, timeout: float = 2) -> int:
         connection.close()
 
 
+def local_client(paths: Paths, port: int, admin: bool = False) -> Client:
+    """Ask the API server of this machine, whatever stands before it; as the administrator, or as nobody.
+
+    It has to show a certificate of the authority in pki/ca.crt. Raises KubeconfigError.
+    """
+    server = f"https://localhost:{port}"
+    if admin:
+        known = load_kubeconfig(paths.kubernetes / "admin.conf")
+        config = Kubeconfig(server, known.authority, known.certificate, known.key)
+    else:
+        try:
+            config = Kubeconfig(server, (paths.pki / "ca.crt").read_bytes(), b"", b"")
+        except OSError as error:
+            raise KubeconfigError(str(error)) from error
+    return Client(config, timeout=5, check_name=False)
+
+
 def api_health(paths: Paths, port: int) -> tuple[dict[str, int], str]:
-    """Ask the API server on this node; it has to show a certificate of the authority in pki/ca.crt."""
+    """Ask the API server on this node for its health."""
     try:
-        authority = (paths.pki / "ca.crt").read_bytes()
-        client = Client(
-            Kubeconfig(f"https://localhost:{port}", authority, b"", b""), timeout=5, check_name=False
-        )
-    except (OSError, KubeconfigError) as error:
+        client = local_client(paths, port)
+    except KubeconfigError as error:
         return dict.fromkeys(HEALTH_PATHS, 0), str(error)
     statuses, problem = {}, ""
     for path in HEALTH_PATHS:
@@ -261,10 +310,10 @@ def parse_node(item: t.Mapping[str, t.Any]) -> Member:
     )
 
 
-def cluster_view(paths: Paths, timeout: float = 5) -> ClusterView:
-    """Ask the API with admin.conf: which nodes are there, and is the cluster a finished one."""
+def cluster_view(paths: Paths, port: int = 6443) -> ClusterView:
+    """Ask the API server here with admin.conf: which nodes are there, and is the cluster a finished one."""
     try:
-        client = Client(load_kubeconfig(paths.kubernetes / "admin.conf"), timeout=timeout)
+        client = local_client(paths, port, admin=True)
     except KubeconfigError as error:
         return ClusterView(problem=f"{paths.kubernetes / 'admin.conf'}: {error}")
     nodes = client.request("/api/v1/nodes")
@@ -272,7 +321,29 @@ def cluster_view(paths: Paths, timeout: float = 5) -> ClusterView:
         return ClusterView(problem=f"{nodes.status or 'no answer'}: {nodes.body[:300]}")
     record = client.request("/api/v1/namespaces/kube-system/configmaps/kubeadm-config")
     items = (nodes.json() or {}).get("items") or []
-    return ClusterView(answers=True, recorded=record.ok, nodes=[parse_node(item) for item in items])
+    view = ClusterView(answers=True, recorded=record.ok, nodes=[parse_node(item) for item in items])
+    if (paths.manifests / "etcd.yaml").exists():
+        try:
+            view.etcd = Etcd(paths.pki).members()
+        except EtcdError as error:
+            view.etcd_problem = str(error)
+    return view
+
+
+def certificate_ends(paths: Paths) -> dict[str, str]:
+    """Return when each certificate of this node ends, by file."""
+    found = {}
+    for path in sorted(paths.pki.rglob("*.crt")):
+        certificate = read_certificate(path)
+        if certificate:
+            found[f"pki/{path.relative_to(paths.pki)}"] = certificate.not_after.isoformat()
+    for name in KUBECONFIGS:
+        try:
+            held = load_kubeconfig(paths.kubernetes / name).certificate
+            found[name] = parse_certificate(held).not_after.isoformat()
+        except (KubeconfigError, CertificateError):
+            continue
+    return found
 
 
 def not_ready(view: ClusterView, names: t.Sequence[str]) -> list[str]:
@@ -310,7 +381,7 @@ def probe(
     paths = paths or Paths()
     node = NodeState()
     node.files = sorted(name for name in KUBECONFIGS if (paths.kubernetes / name).exists())
-    node.manifests = _files_below(paths.manifests)
+    node.manifests = kubeadm_manifests(paths.manifests)
     node.certificates = _files_below(paths.pki)
     node.etcd_data = paths.etcd_member.exists()
     node.kubelet_config = (paths.kubelet / "config.yaml").exists()
@@ -318,8 +389,9 @@ def probe(
     code, out, _err = run(["kubeadm", "version", "-o", "short"])
     version = re.search(r"v?(\d+\.\d+\.\d+\S*)", out) if code == 0 else None
     node.kubeadm_version = version.group(1) if version else ""
-    marker = read_marker(paths)
+    marker = read_marker(paths.marker)
     node.initialisation = str(marker.get("state", ""))
+    node.joining = str(read_marker(paths.join_marker).get("state", ""))
     node.kept = [str(name) for name in marker.get("kept", [])]
 
     authority = read_certificate(paths.pki / "ca.crt")
@@ -328,6 +400,10 @@ def probe(
     if serving:
         node.api_certificate_expiry = serving.not_after.isoformat()
         node.api_certificate_days = days_left(serving.not_after)
+    node.certificate_ends = certificate_ends(paths)
+    if "admin.conf" in node.files:
+        with contextlib.suppress(KubeconfigError):
+            node.cluster_endpoint = load_kubeconfig(paths.kubernetes / "admin.conf").server
     if "kubelet.conf" in node.files:
         _read_kubelet_conf(node, paths)
     node.state = classify(node)
@@ -338,7 +414,7 @@ def probe(
     if node.name and (node.state == "worker" or node.api_ready):
         node.member, node.member_problem = ask_membership(paths.kubernetes / "kubelet.conf", node.name)
     if view and node.api_ready and "admin.conf" in node.files:
-        node.cluster = cluster_view(paths)
+        node.cluster = cluster_view(paths, port)
     return node
 
 

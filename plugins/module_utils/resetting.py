@@ -10,7 +10,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .kubeadm import end_processes, running
-from .leftovers import Host, Leftover, ask_runtime, find_all, remove_all, stop_kubelet
+from .leftovers import Host, Leftover, ask_runtime, find_all, kept, remove_all, stop_kubelet
 from .node_state import kubelet_service
 
 #: Removing can uncover more (a mount below a mount): so it is done until nothing is found, but not for ever.
@@ -24,6 +24,7 @@ class ResetResult:
     found: list[Leftover] = field(default_factory=list)
     kubelet_stopped: bool = False
     problems: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
     left: list[Leftover] = field(default_factory=list)
 
     @property
@@ -53,6 +54,7 @@ def reset(
     # A kubelet without a configuration starts again and again: where nothing is left, that is right.
     restarting = kubelet.active == "activating" and bool(result.found)
     result.kubelet_stopped = kubelet.active == "active" or restarting
+    result.kept = kept(host)
     if check or not result.changed:
         return result
     end_processes(running(["kubeadm", "init"]) + running(["kubeadm", "join"]))
@@ -70,11 +72,14 @@ def reset(
         ]
         host.run([*command, socket], None, kubeadm_timeout)
     left = find_all(host)
+    # Whose they are is told by the cluster's authority, which kubeadm has taken away by now.
+    left += [piece for piece in result.found if piece.kind == "kubeconfig" and piece not in left]
     for _round in range(ROUNDS):
         if not left:
             break
         problems = remove_all(host, left)
         left = find_all(host)
+    host.run(["systemctl", "reset-failed", "kubelet.service"])
     result.left, result.problems = left, problems if left else []
     return result
 
@@ -109,4 +114,9 @@ def explain(name: str, result: ResetResult) -> str:
 
 def plain(result: ResetResult) -> dict[str, t.Any]:
     """Return the result as a module returns it."""
-    return {"changed": result.changed, "kubelet_stopped": result.kubelet_stopped, "removed": result.summary()}
+    return {
+        "changed": result.changed,
+        "kubelet_stopped": result.kubelet_stopped,
+        "removed": result.summary(),
+        "kept": result.kept,
+    }

@@ -245,6 +245,10 @@ class StateApiClient:
         """Pass a claim to another holder; its epoch goes up, so that the old holder's writes are refused."""
         return self._once("POST", f"/api/claims/{_name(name)}/force", {"holder": holder})
 
+    def release_claim(self, name: str, epoch: int) -> t.Any:
+        """Let go of a claim whose work is no more, in the epoch in which it was seen."""
+        return self._once("POST", f"/api/claims/{_name(name)}/release", {"epoch": epoch})
+
     # The store
 
     def backup(self, stream: t.BinaryIO) -> int:

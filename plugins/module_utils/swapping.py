@@ -14,9 +14,18 @@ from .host import read_text
 # Put before a line of fstab that is switched off, so that a person sees why.
 MARK = "# swap off, kubestead.homelab: "
 
-# Units of distributions that make compressed swap in memory.
-ZRAM_SERVICES = ("zramswap.service", "zram-config.service", "armbian-zram-config.service")
-ZRAM_GENERATOR = "zram-generator"
+# Services that swap by themselves: to compressed memory, or to files that they make.
+SERVICES = (
+    "zramswap.service",
+    "zram-config.service",
+    "zram-swap.service",
+    "armbian-zram-config.service",
+    "dphys-swapfile.service",
+    "swapspace.service",
+    "systemd-swap.service",
+)
+# Programs that make swap units at each boot.
+GENERATORS = ("zram-generator", "rpi-swap-generator")
 
 UNIT_FOLDERS = (
     "etc/systemd/system",
@@ -51,28 +60,29 @@ def masked(unit: str, root: Path = Path("/")) -> bool:
 
 
 def units_to_mask(root: Path = Path("/")) -> list[str]:
-    """Units that would swap at the next boot: swap units, except those made of fstab, and zram services."""
+    """Units that would swap at the next boot: swap units, except those made of fstab, and services."""
     units: set[str] = set()
     for folder in UNIT_FOLDERS:
         units.update(path.name for path in (root / folder).glob("*.swap"))
-        units.update(name for name in ZRAM_SERVICES if (root / folder / name).exists())
+        units.update(name for name in SERVICES if (root / folder / name).exists())
     for folder in GENERATED_FOLDERS:
         for path in (root / folder).glob("*.swap"):
-            # Lines of fstab are commented; what the zram generator makes goes away with it.
+            # Lines of fstab are commented; what a generator of its own makes goes away with that.
             text = read_text(path) or ""
-            if "SourcePath=/etc/fstab" not in text and "zram-generator" not in text:
+            if "SourcePath=/etc/fstab" not in text and not any(name in text for name in GENERATORS):
                 units.add(path.name)
     return sorted(unit for unit in units if not masked(unit, root))
 
 
-def generator_to_mask(root: Path = Path("/")) -> bool:
-    """Whether a zram generator is there and not masked."""
-    mask = root / "etc/systemd/system-generators" / ZRAM_GENERATOR
-    there = any(
-        (root / folder / ZRAM_GENERATOR).exists()
-        for folder in ("usr/lib/systemd/system-generators", "lib/systemd/system-generators")
-    )
-    return there and not mask.is_symlink()
+def generators_to_mask(root: Path = Path("/")) -> list[str]:
+    """Generators of swap that are there and not masked."""
+    folders = ("usr/lib/systemd/system-generators", "lib/systemd/system-generators")
+    return [
+        name
+        for name in GENERATORS
+        if any((root / folder / name).exists() for folder in folders)
+        and not (root / "etc/systemd/system-generators" / name).is_symlink()
+    ]
 
 
 def mask(path: Path) -> None:

@@ -34,6 +34,7 @@ class Certificate:
     not_after: datetime
     common_name: str
     organisations: tuple[str, ...]
+    not_before: datetime
 
 
 def _element(data: bytes, at: int) -> tuple[int, int, int]:
@@ -89,8 +90,10 @@ def parse_certificate(pem: bytes) -> Certificate:
             fields = fields[1:]
         # serial number, algorithm, issuer, validity, subject, public key
         validity, subject, key = fields[3], fields[4], fields[5]
-        last = _children(data, validity[2], validity[3])[1]
-        not_after = _time(last[0], data[last[2] : last[3]].decode("ascii"))
+        not_before, not_after = (
+            _time(moment[0], data[moment[2] : moment[3]].decode("ascii"))
+            for moment in _children(data, validity[2], validity[3])[:2]
+        )
         names = _names(data, subject[2], subject[3])
     except CertificateError:
         raise
@@ -101,4 +104,5 @@ def parse_certificate(pem: bytes) -> Certificate:
         not_after=not_after,
         common_name=next((value for oid, value in names if oid == _COMMON_NAME), ""),
         organisations=tuple(value for oid, value in names if oid == _ORGANISATION),
+        not_before=not_before,
     )

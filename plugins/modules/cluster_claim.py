@@ -29,8 +29,10 @@ options:
       - V(take) takes the claim for O(holder), or finds that it has it already.
       - V(complete) says that what was claimed is done.
       - V(read) tells who holds it.
+      - V(release) lets go of it, whoever holds it, since what was done is no more. The next one to ask gets
+        it.
     type: str
-    choices: [take, complete, read]
+    choices: [take, complete, read, release]
     default: take
   holder:
     description: The machine that claims, by host name or MAC address, always in the same way.
@@ -73,6 +75,12 @@ EXAMPLES = r"""
       endpoint: 10.0.0.11:6443
   delegate_to: localhost
   when: claim.held
+
+- name: It is no more
+  kubestead.homelab.cluster_claim:
+    name: homelab
+    action: release
+  delegate_to: localhost
 
 - name: Where is the cluster
   kubestead.homelab.cluster_claim:
@@ -192,12 +200,23 @@ def complete(module: AnsibleModule, client: StateApiClient, before: "dict[str, A
     return client.complete_claim(name, before["holder"], before["epoch"], data)
 
 
+def release(module: AnsibleModule, client: StateApiClient, before: "dict[str, Any] | None") -> None:
+    """Let go of it; who was faster has done the same."""
+    if before is None or module.check_mode:
+        return
+    try:
+        client.release_claim(before["name"], before["epoch"])
+    except StateApiRefusedError as error:
+        if error.status != NOT_FOUND:
+            raise
+
+
 def main() -> None:
     """Look, act, tell."""
     module = AnsibleModule(
         argument_spec=with_api(
             name={"type": "str", "required": True},
-            action={"type": "str", "choices": ["take", "complete", "read"], "default": "take"},
+            action={"type": "str", "choices": ["take", "complete", "read", "release"], "default": "take"},
             holder={"type": "str"},
             data={"type": "raw"},
             epoch={"type": "int"},
@@ -216,12 +235,15 @@ def main() -> None:
             after = take(module, client, before)
         elif action == "complete":
             after = complete(module, client, before)
+        elif action == "release":
+            release(module, client, before)
+            after = None
         if action == "take" and module.params["taken_is_failure"] and not holds(holder, after):
             fail(module, StateApiError(f"{taken(after)}, not {holder}"), claim=after, held=False)
     changed = after != before and (action != "take" or holds(holder, after))
     result: dict[str, Any] = {"changed": changed, "claim": after, "held": holds(holder, after)}
     if module._diff and changed:
-        result["diff"] = {"before": before or {}, "after": after}
+        result["diff"] = {"before": before or {}, "after": after or {}}
     module.exit_json(**result)
 
 

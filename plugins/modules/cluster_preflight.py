@@ -11,9 +11,10 @@ short_description: Check what a cluster is to be made of
 version_added: 0.1.0
 author: Kubestead contributors (@kubestead)
 description:
-  - Checks machines and address ranges of a cluster against each other and fails with all problems at once.
-    No machine is asked; run it on the controller before anything else.
-  - An even number of control planes is only warned of.
+  - Checks what an inventory says of a cluster, its machines, address ranges and versions, against each
+    other, and fails with all problems at once. No machine is asked; run it on the controller before
+    anything else.
+  - An even number of control planes, and versions that are not tested together, are only warned of.
 extends_documentation_fragment:
   - kubestead.homelab.attributes
   - kubestead.homelab.attributes.reads
@@ -44,14 +45,61 @@ options:
     description: The range of the services, likewise.
     type: str
     required: true
+  ranges:
+    description: Further ranges that must not overlap with these or hold a machine, by what they are for.
+    type: dict
+    default: {}
+  load_balancer_ranges:
+    description: Addresses that services get, as V(10.0.0.64/28) or V(10.0.0.64-10.0.0.79).
+    type: list
+    elements: str
+    default: []
+  kubernetes:
+    description: The Kubernetes version; empty leaves versions unchecked.
+    type: str
+    default: ""
+  minor:
+    description: The Kubernetes minor that was chosen.
+    type: str
+    default: ""
+  minors:
+    description: The minors that there are to choose from.
+    type: list
+    elements: str
+    default: []
+  runtimes:
+    description: The container runtime of each host, V(containerd) or V(crio).
+    type: dict
+    default: {}
+  programs:
+    description: The versions of other programs, as far as they are known, by name.
+    type: dict
+    default: {}
+  pod_network:
+    description: The pod network, V(flannel), V(calico) or V(cilium).
+    type: str
+    default: flannel
+  further:
+    description: Problems that were found elsewhere, to be said with the others.
+    type: list
+    elements: str
+    default: []
+  required:
+    description: Variables that must not be empty, with their values.
+    type: dict
+    default: {}
+  reasons:
+    description: Why each of O(required) is needed.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
 - name: Can this become a cluster
   kubestead.homelab.cluster_preflight:
-    control_planes: [cp-1]
+    control_planes: [cp-1, cp-2, cp-3]
     workers: [worker-1]
-    addresses: {cp-1: 10.0.0.11, worker-1: 10.0.0.21}
+    addresses: {cp-1: 10.0.0.11, cp-2: 10.0.0.12, cp-3: 10.0.0.13, worker-1: 10.0.0.21}
     pod_subnet: 10.244.0.0/16
     service_subnet: 10.96.0.0/12
   delegate_to: localhost
@@ -65,12 +113,55 @@ problems:
   elements: str
 """
 
+from typing import Any, Mapping
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubestead.homelab.plugins.module_utils.address_ranges import (
+    Checked,
+    as_list,
     check_machines,
     check_ranges,
     check_sizes,
+    load_balancer_networks,
 )
+from ansible_collections.kubestead.homelab.plugins.module_utils.cluster_inputs import (
+    RUNTIMES,
+    check_kubernetes,
+    check_pairs,
+    check_pod_network,
+    check_required,
+    check_runtimes,
+)
+
+
+def check(given: Mapping[str, Any]) -> Checked:
+    """Check everything that the options say."""
+    addresses, control_planes = given["addresses"], given["control_planes"]
+    checked = check_machines(control_planes, given["workers"], given["names"], addresses)
+    problems = checked.problems
+    balanced, wrong = load_balancer_networks(given["load_balancer_ranges"])
+    problems += wrong
+    ranges = {
+        "the pod range": given["pod_subnet"],
+        "the service range": given["service_subnet"],
+        **given["ranges"],
+        **balanced,
+    }
+    problems += check_ranges(ranges, addresses)
+    machines = len(control_planes) + len(given["workers"])
+    problems += check_sizes(given["pod_subnet"], given["service_subnet"], machines)
+    problems += given["further"]
+    problems += check_pod_network(given["pod_network"])
+    problems += check_runtimes(given["runtimes"])
+    problems += check_required(given["required"], given["reasons"])
+    if given["kubernetes"] or given["minor"]:
+        problems += check_kubernetes(given["kubernetes"], given["minor"], given["minors"])
+        unused = set(RUNTIMES) - set(given["runtimes"].values()) if given["runtimes"] else set()
+        programs = {name: str(text) for name, text in given["programs"].items() if name not in unused}
+        pairs = check_pairs(given["kubernetes"], programs)
+        problems += pairs.problems
+        checked.warnings += pairs.warnings
+    return checked
 
 
 def main() -> None:
@@ -83,20 +174,28 @@ def main() -> None:
             "addresses": {"type": "dict", "default": {}},
             "pod_subnet": {"type": "str", "required": True},
             "service_subnet": {"type": "str", "required": True},
+            "ranges": {"type": "dict", "default": {}},
+            "load_balancer_ranges": {"type": "list", "elements": "str", "default": []},
+            "kubernetes": {"type": "str", "default": ""},
+            "minor": {"type": "str", "default": ""},
+            "minors": {"type": "list", "elements": "str", "default": []},
+            "runtimes": {"type": "dict", "default": {}},
+            "programs": {"type": "dict", "default": {}},
+            "pod_network": {"type": "str", "default": "flannel"},
+            "further": {"type": "list", "elements": "str", "default": []},
+            "required": {"type": "dict", "default": {}},
+            "reasons": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )
-    given = module.params
-    checked = check_machines(given["control_planes"], given["workers"], given["names"], given["addresses"])
-    ranges = {"the pod range": given["pod_subnet"], "the service range": given["service_subnet"]}
-    problems = checked.problems + check_ranges(ranges, given["addresses"])
-    machines = len(given["control_planes"]) + len(given["workers"])
-    problems += check_sizes(given["pod_subnet"], given["service_subnet"], machines)
+    checked = check(module.params)
     for warning in checked.warnings:
         module.warn(warning)
-    if problems:
-        lines = "".join(f"\n- {problem[:1].upper()}{problem[1:]}" for problem in problems)
-        module.fail_json(msg=f"Nothing was touched. To be put right first:{lines}", problems=problems)
+    if checked.problems:
+        module.fail_json(
+            msg=f"Nothing was touched. To be put right first:{as_list(checked.problems)}",
+            problems=checked.problems,
+        )
     module.exit_json(changed=False, problems=[])
 
 

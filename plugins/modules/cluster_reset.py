@@ -50,6 +50,12 @@ removed:
   returned: success
   type: dict
   sample: {link: [cni0, flannel.1], path: [/etc/kubernetes/admin.conf]}
+kept:
+  description: What is left on the machine, in words.
+  returned: success
+  type: list
+  elements: str
+  sample: ["the container runtime, with 9 images", /var/log/kubeadm-init.log]
 kubelet_stopped:
   description: Whether the kubelet was running.
   returned: success

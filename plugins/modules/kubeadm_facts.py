@@ -96,12 +96,20 @@ kubeadm:
       description: The API server that C(kubelet.conf) names.
       type: str
       sample: https://10.77.0.11:6443
+    cluster_endpoint:
+      description: The API server that C(admin.conf) names; all but this control plane reach the API there.
+      type: str
+      sample: https://10.77.0.100:6443
     api_certificate_expiry:
       description: When the API server's certificate ends.
       type: str
     api_certificate_days:
       description: How many days that is from now.
       type: int
+    certificate_ends:
+      description: When each certificate of this node ends, by file; those in kubeconfigs as well.
+      type: dict
+      sample: {admin.conf: "2027-11-21T12:00:00+00:00"}
     member:
       description: Whether its cluster knows this node, asked with the kubelet's certificate; none when it did
         not answer.
@@ -116,9 +124,12 @@ kubeadm:
       description: Certificates that were there before that.
       type: list
       elements: str
+    joining:
+      description: V(begun) or V(done) when kubestead.homelab.kubeadm_join made this control plane.
+      type: str
     cluster:
-      description: What the API says to C(admin.conf); whether it RV(ignore:answers), and its
-        RV(ignore:nodes).
+      description: What the API server here says to C(admin.conf); whether it RV(ignore:answers), its
+        RV(ignore:nodes), and the members of its RV(ignore:etcd) where that stands on the control planes.
       type: dict
 """
 

@@ -17,6 +17,8 @@ description:
   - Data of a cluster is never removed. Where two readings are possible it fails and says what to type.
   - Never makes a second cluster. It fails when a machine in O(others) already belongs to one, or when a
     control plane could not be asked (O(unknown)).
+  - C(/etc/kubernetes/admin.conf) is seen to be allowed everything, and made so where its certificate or its
+    rights (RBAC) are not right. Certificates that end soon are warned of.
   - One kubeadm at a time. When an earlier run was killed and its kubeadm goes on, this one waits for it.
 extends_documentation_fragment:
   - kubestead.homelab.attributes
@@ -36,6 +38,19 @@ options:
     description: Where the configuration is kept.
     type: path
     default: /etc/kubernetes/kubeadm-config.yaml
+  files:
+    description:
+      - What the API server reads beside its certificates, by the name of the file. It is written to
+        C(/etc/kubernetes/api-server), for root only.
+    type: dict
+    default: {}
+  encryption:
+    description:
+      - Whether a new cluster seals its Secrets in etcd. The key is made on the machine, in
+        C(/etc/kubernetes/api-server/encryption.yaml), and is never replaced. Without it a backup of etcd
+        cannot be read.
+    type: bool
+    default: false
   others:
     description: What RV(kubestead.homelab.kubeadm_facts#module:kubeadm) said on the other machines, by host.
     type: dict
@@ -121,6 +136,8 @@ def main() -> None:
             "host": {"type": "str", "required": True},
             "config": {"type": "str", "required": True},
             "config_path": {"type": "path", "default": "/etc/kubernetes/kubeadm-config.yaml"},
+            "files": {"type": "dict", "default": {}},
+            "encryption": {"type": "bool", "default": False},
             "others": {"type": "dict", "default": {}},
             "unknown": {"type": "list", "elements": "str", "default": []},
             "api_port": {"type": "int", "default": 6443},
@@ -136,6 +153,8 @@ def main() -> None:
         host=given["host"],
         config=given["config"],
         config_path=Path(given["config_path"]),
+        files=given["files"],
+        encryption=given["encryption"],
         port=given["api_port"],
         timeout=given["timeout"],
         image_timeout=given["image_timeout"],
@@ -157,13 +176,19 @@ def main() -> None:
         action=result.action,
         reason=result.reason,
         kubeadm=result.node.as_dict(),
-        diff={
-            "before_header": str(options.config_path),
-            "after_header": str(options.config_path),
-            "before": result.config_before,
-            "after": options.config,
-        },
+        diff=[
+            difference(str(options.config_path), result.config_before, options.config),
+            *(
+                difference(f"/etc/kubernetes/api-server/{name}", before, options.files[name])
+                for name, before in result.files_before.items()
+            ),
+        ],
     )
+
+
+def difference(path: str, before: str, after: str) -> "dict[str, str]":
+    """Show what becomes of a file."""
+    return {"before_header": path, "after_header": path, "before": before, "after": after}
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: kubeadm_join
-short_description: Make a machine a worker of a kubeadm cluster
+short_description: Make a machine a worker or a further control plane of a kubeadm cluster
 version_added: 0.1.0
 author: Kubestead contributors (@kubestead)
 description:
@@ -16,8 +16,11 @@ description:
     clears away what one has left that got less far, on this machine only; joins.
   - Without O(configuration) it does all that needs no token, and says in RV(needs_token) whether one is
     needed. So a token is only made when a machine really has to join.
-  - Fails, in words that say what to type, when the machine belongs to another cluster or is a control plane.
-  - The configuration with the token goes to kubeadm in memory; it is never on the disk.
+  - A further control plane (O(control_plane)) has joined when its API server is ready and its member of etcd
+    has a vote. What has a vote is never cleared away; what an interrupted join left before that is.
+  - Fails, in words that say what to type, when the machine belongs to another cluster, when a worker is to be
+    a control plane or the other way round, and when a control plane comes back without its data.
+  - The configuration with token and certificate key goes to kubeadm in memory; it is never on the disk.
 extends_documentation_fragment:
   - kubestead.homelab.attributes
   - kubestead.homelab.attributes.changes
@@ -44,20 +47,58 @@ options:
         type: list
         elements: dict
         default: []
+      etcd:
+        description: The members of its etcd; nothing when that stands elsewhere.
+        type: list
+        elements: dict
+  control_plane:
+    description: Whether it is to be a control plane.
+    type: bool
+    default: false
+  addresses:
+    description: Addresses of a control plane, by which its member of etcd is known.
+    type: list
+    elements: str
+    default: []
+  api_port:
+    description: The port of the API server on a control plane.
+    type: int
+    default: 6443
+  schedulable:
+    description: Whether a control plane also takes ordinary pods.
+    type: bool
+    default: false
   configuration:
-    description: A JoinConfiguration for kubeadm, without the token.
+    description: A JoinConfiguration for kubeadm, without token and certificate key.
     type: dict
   token:
     description: The bootstrap token.
     type: str
+  certificate_key:
+    description: For a control plane, the key of the sealed certificates.
+    type: str
+  files:
+    description: For a control plane, what its API server reads beside its certificates, by file name;
+      written to C(/etc/kubernetes/api-server), for root only.
+    type: dict
+    default: {}
   cri_socket:
     description: Where the container runtime listens.
     type: str
     default: unix:///var/run/containerd/containerd.sock
   timeout:
-    description: How many seconds C(kubeadm join) may take.
+    description: How many seconds one attempt at C(kubeadm join) may take.
     type: int
     default: 240
+  attempts:
+    description: How often it is tried.
+    type: int
+    default: 1
+  backoff:
+    description: After how many seconds it is tried again; doubled each time, up to a minute. What the attempt
+      left is cleared away before.
+    type: int
+    default: 5
   ready_timeout:
     description: How many seconds the kubelet may take to be healthy.
     type: int
@@ -108,9 +149,11 @@ from ansible_collections.kubestead.homelab.plugins.module_utils.joining import (
     Joiner,
     JoinOptions,
     JoinResult,
+    Material,
 )
 from ansible_collections.kubestead.homelab.plugins.module_utils.kubeadm import (
     BusyError,
+    end_late,
     end_processes,
     lock,
     running,
@@ -120,6 +163,8 @@ from ansible_collections.kubestead.homelab.plugins.module_utils.node_run import 
 
 #: How long the join of an earlier run may go on before it is ended.
 PATIENCE = 30
+#: How long a join that is not ours may go on.
+STRANGERS_PATIENCE = 10
 
 
 def main() -> None:
@@ -134,12 +179,21 @@ def main() -> None:
                 "options": {
                     "ca_pin": {"type": "str", "required": True},
                     "nodes": {"type": "list", "elements": "dict", "default": []},
+                    "etcd": {"type": "list", "elements": "dict"},
                 },
             },
+            "control_plane": {"type": "bool", "default": False},
+            "addresses": {"type": "list", "elements": "str", "default": []},
+            "api_port": {"type": "int", "default": 6443},
+            "schedulable": {"type": "bool", "default": False},
             "configuration": {"type": "dict"},
             "token": {"type": "str", "no_log": True},
+            "certificate_key": {"type": "str", "no_log": True},
+            "files": {"type": "dict", "default": {}, "no_log": True},
             "cri_socket": {"type": "str", "default": "unix:///var/run/containerd/containerd.sock"},
             "timeout": {"type": "int", "default": 240},
+            "attempts": {"type": "int", "default": 1},
+            "backoff": {"type": "int", "default": 5},
             "ready_timeout": {"type": "int", "default": 60},
         },
         required_together=[("configuration", "token")],
@@ -151,13 +205,22 @@ def main() -> None:
         node_name=given["node_name"],
         cluster=given["cluster"],
         configuration=given["configuration"],
-        token=given["token"] or "",
+        material=Material(given["token"] or "", given["certificate_key"] or "", given["files"]),
+        control_plane=given["control_plane"],
+        addresses=given["addresses"],
+        port=given["api_port"],
+        schedulable=given["schedulable"],
         timeout=given["timeout"],
+        attempts=given["attempts"],
+        backoff=given["backoff"],
         ready_timeout=given["ready_timeout"],
     )
 
     def join(wait: float) -> JoinResult:
         with nullcontext() if module.check_mode else lock(wait) as held:
+            if options.configuration is not None and not module.check_mode:
+                # Not one of ours, which has the lock: somebody has begun it by hand.
+                end_late(["kubeadm", "join"], STRANGERS_PATIENCE)
             return Joiner(options, Host(cri_socket=given["cri_socket"]), held).run(module.check_mode)
 
     try:

@@ -19,11 +19,12 @@ extends_documentation_fragment:
   - kubestead.homelab.attributes.reads
 options:
   wanted:
-    description: The packages that are wanted and their versions, without a revision.
+    description: The packages that are wanted and their versions, without a revision. An empty version is any.
     type: dict
     required: true
   repository_file:
-    description: The file that tells apt of the repository.
+    description: The file that tells apt or dnf of the repository. The one of dnf holds the packages, by an
+      C(exclude) in it.
     type: path
     required: true
   repository_text:
@@ -31,9 +32,8 @@ options:
     type: str
     required: true
   key_file:
-    description: The key that signs the repository.
+    description: The key that signs the repository, where it is a file of its own.
     type: path
-    required: true
 """
 
 EXAMPLES = r"""
@@ -58,11 +58,11 @@ differing:
   type: list
   elements: str
 specs:
-  description: All of O(wanted) as apt takes them, with any revision.
+  description: All of O(wanted) as apt or dnf takes them, with any revision.
   returned: always
   type: list
   elements: str
-  sample: [kubeadm=1.36.4-*]
+  sample: [kubeadm=1.36.4-*, cri-tools]
 repository_ready:
   description: Whether O(repository_file) says O(repository_text) and O(key_file) is there.
   returned: always
@@ -92,7 +92,7 @@ in_cluster:
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubestead.homelab.plugins.module_utils import dpkg
+from ansible_collections.kubestead.homelab.plugins.module_utils import dpkg, rpm
 from ansible_collections.kubestead.homelab.plugins.module_utils.host import read_text
 
 MEMBER_FILES = ("/etc/kubernetes/kubelet.conf", "/etc/kubernetes/manifests/kube-apiserver.yaml")
@@ -114,31 +114,38 @@ def main() -> None:
             "wanted": {"type": "dict", "required": True},
             "repository_file": {"type": "path", "required": True},
             "repository_text": {"type": "str", "required": True},
-            "key_file": {"type": "path", "required": True, "no_log": False},
+            "key_file": {"type": "path", "no_log": False},
         },
         supports_check_mode=True,
     )
-    wanted = {name: str(version) for name, version in module.params["wanted"].items()}
-    if not module.get_bin_path("dpkg-query"):
-        module.fail_json(msg="kubernetes_packages_info needs dpkg, which this machine does not have.")
-    _code, out, _err = module.run_command(["dpkg-query", "--show", "--showformat", dpkg.QUERY, *wanted])
-    have = dpkg.installed(out)
+    wanted = {name: str(version or "") for name, version in module.params["wanted"].items()}
+    told = read_text(Path(module.params["repository_file"]))
+    separator = "="
+    if module.get_bin_path("dpkg-query"):
+        _code, out, _err = module.run_command(["dpkg-query", "--show", "--showformat", dpkg.QUERY, *wanted])
+        have = dpkg.installed(out)
+    elif module.get_bin_path("rpm"):
+        separator = "-"
+        _code, out, _err = module.run_command(["rpm", "--query", "--queryformat", rpm.QUERY, *wanted])
+        excluded = "\nexclude=" in (told or "")
+        have = {name: dpkg.Package(version, excluded) for name, version in rpm.versions(out).items()}
+    else:
+        module.fail_json(msg="kubernetes_packages_info needs dpkg or rpm, neither of which this machine has.")
     kubeadm = module.get_bin_path("kubeadm")
     version = (
         module.run_command([kubeadm, "version", "-o", "short"])[1].strip().lstrip("v") if kubeadm else ""
     )
-    told = read_text(Path(module.params["repository_file"]))
+    key = module.params["key_file"]
     module.exit_json(
         changed=False,
         packages={name: package._asdict() for name, package in have.items()},
-        repository_ready=told == module.params["repository_text"]
-        and Path(module.params["key_file"]).exists(),
+        repository_ready=told == module.params["repository_text"] and (not key or Path(key).exists()),
         differing=[
             name
             for name, version in wanted.items()
-            if name not in have or not dpkg.matches(have[name].version, version)
+            if name not in have or (version and not dpkg.matches(have[name].version, version))
         ],
-        specs=[f"{name}={version}-*" for name, version in wanted.items()],
+        specs=[f"{name}{separator}{version}-*" if version else name for name, version in wanted.items()],
         free=[name for name in wanted if name not in have or not have[name].held],
         kubeadm_version=version,
         kubelet_unit=kubelet_unit(),

@@ -95,124 +95,34 @@ paths:
   elements: str
 """
 
-import os
-import shlex
-import stat
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubestead.homelab.plugins.module_utils.host import FileChange, read_text
-from ansible_collections.kubestead.homelab.plugins.module_utils.write import write_text
-
-
-def invalid(module: AnsibleModule, entry: "dict[str, Any]") -> str:
-    """Nothing when its text passes, else a sentence."""
-    command = shlex.split(entry["validate"])
-    program = module.get_bin_path(command[0])
-    if program is None:
-        return (
-            ""
-            if module.check_mode
-            else f"{entry['path']}: {command[0]}, which checks it, is not on this machine."
-        )
-    folder = entry["validate_in"] if os.path.isdir(entry["validate_in"] or "") else module.tmpdir
-    handle, name = tempfile.mkstemp(dir=folder, prefix=".ansible-", suffix=os.path.basename(entry["path"]))
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(entry["validate_text"] or entry["content"])
-        code, out, err = module.run_command([program, *(part.replace("%s", name) for part in command[1:])])
-    finally:
-        os.unlink(name)
-    said = (err.strip() or out.strip()).splitlines()
-    return (
-        ""
-        if code == 0
-        else f"{entry['path']}: {command[0]} refuses it: {said[-1] if said else f'it ended with {code}'}"
-    )
-
-
-def mode_of(path: str) -> int:
-    """A file's permissions; 0 when there is no such file."""
-    try:
-        return stat.S_IMODE(os.stat(path).st_mode)
-    except FileNotFoundError:
-        return 0
-
-
-def stale(folders: "list[str]", keep: "set[str]", marker: str) -> "list[FileChange]":
-    """Files of ours that are no longer wanted."""
-    found = []
-    for folder in folders:
-        for path in sorted(Path(folder).rglob("*")):
-            if str(path) in keep or not path.is_file():
-                continue
-            text = read_text(path) or ""
-            if marker in text.partition("\n")[0]:
-                found.append(FileChange(str(path), text, None))
-    return found
-
-
-def shown(change: FileChange, secret: bool) -> "dict[str, str]":
-    """The difference, without the text of secrets."""
-    before, after = change.before or "", change.after or ""
-    if secret:
-        before, after = before and "(not shown)\n", after and "(not shown, changed)\n"
-    return {"before_header": change.path, "after_header": change.path, "before": before, "after": after}
+from ansible_collections.kubestead.homelab.plugins.module_utils.file_set import (
+    FILE_OPTIONS,
+    MARKER,
+    FileSet,
+)
 
 
 def main() -> None:
     """Compare, validate, then write."""
     module = AnsibleModule(
         argument_spec={
-            "files": {
-                "type": "list",
-                "elements": "dict",
-                "required": True,
-                "options": {
-                    "path": {"type": "path", "required": True},
-                    "content": {"type": "str", "required": True},
-                    "mode": {"type": "str", "default": "0644"},
-                    "secret": {"type": "bool", "default": False, "no_log": False},
-                    "keep": {"type": "bool", "default": False},
-                    "validate": {"type": "str"},
-                    "validate_text": {"type": "str"},
-                    "validate_in": {"type": "path"},
-                },
-            },
+            "files": {"type": "list", "elements": "dict", "required": True, "options": FILE_OPTIONS},
             "prune": {"type": "list", "elements": "path", "default": []},
-            "marker": {"type": "str", "default": "Managed by kubestead.homelab"},
+            "marker": {"type": "str", "default": MARKER},
         },
         supports_check_mode=True,
     )
-    entries: list[dict[str, Any]] = module.params["files"]
-    wanted: list[tuple[dict[str, Any], FileChange]] = []
-    problems: list[str] = []
-    for entry in entries:
-        if entry["keep"] and os.path.exists(entry["path"]):
-            continue
-        change = FileChange(entry["path"], read_text(Path(entry["path"])), entry["content"])
-        if change.needed or mode_of(entry["path"]) != int(entry["mode"], 8):
-            wanted.append((entry, change))
-        if change.needed and entry["validate"]:
-            problems.append(invalid(module, entry))
-    problems = [problem for problem in problems if problem]
-    if problems:
-        module.fail_json(msg="\n".join([*problems, "Nothing was changed."]), paths=[])
-    removed = stale(module.params["prune"], {entry["path"] for entry in entries}, module.params["marker"])
-
-    if not module.check_mode:
-        for entry, change in wanted:
-            write_text(module, change, int(entry["mode"], 8))
-        for change in removed:
-            write_text(module, change)
-    changes = [(change, bool(entry["secret"])) for entry, change in wanted] + [
-        (change, False) for change in removed
-    ]
-    result: dict[str, Any] = {"changed": bool(changes), "paths": [change.path for change, _secret in changes]}
+    given = module.params
+    files = FileSet(module, given["files"], given["prune"], given["marker"])
+    if files.problems:
+        module.fail_json(msg="\n".join([*files.problems, "Nothing was changed."]), paths=[])
+    files.write()
+    result: dict[str, Any] = {"changed": bool(files.paths), "paths": files.paths}
     if module._diff:
-        result["diff"] = [shown(change, secret) for change, secret in changes]
+        result["diff"] = files.diff
     module.exit_json(**result)
 
 

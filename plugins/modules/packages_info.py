@@ -11,7 +11,7 @@ short_description: Which of several packages a machine has, or could have
 version_added: 0.1.0
 author: Kubestead contributors (@kubestead)
 description:
-  - Tells which packages are installed and which are missing, in one round trip and faster than apt itself.
+  - Tells which packages are installed and which are missing, in one round trip and faster than apt or dnf.
   - Some software comes under different names from different repositories. RV(choice) is the first of the
     names that is installed, else the first that apt could install.
 extends_documentation_fragment:
@@ -66,25 +66,39 @@ choice:
       sample: 1.7.24
 """
 
+from pathlib import Path
+
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubestead.homelab.plugins.module_utils import dpkg
+from ansible_collections.kubestead.homelab.plugins.module_utils import dpkg, rpm
+from ansible_collections.kubestead.homelab.plugins.module_utils.host import read_text
+
+
+def candidates(module: AnsibleModule, names: "list[str]") -> "dict[str, str]":
+    """What apt or dnf would install."""
+    if module.get_bin_path("apt-cache"):
+        _code, out, _err = module.run_command(["apt-cache", "policy", *names])
+        return dpkg.candidates(out)
+    query = ["dnf", "--quiet", "repoquery", "--latest-limit=1", "--queryformat", rpm.QUERY_AVAILABLE, *names]
+    _code, out, _err = module.run_command(query)
+    return rpm.versions(out)
 
 
 def main() -> None:
-    """Ask dpkg; ask apt only when nothing is installed."""
+    """Ask dpkg or rpm; ask apt or dnf only when nothing is installed."""
     module = AnsibleModule(
         argument_spec={"name": {"type": "list", "elements": "str", "required": True}},
         supports_check_mode=True,
     )
     names: list[str] = module.params["name"]
-    if not module.get_bin_path("dpkg-query"):
-        module.fail_json(msg="packages_info needs dpkg and apt, which this machine does not have.")
-    _code, out, _err = module.run_command(["dpkg-query", "--show", "--showformat", dpkg.QUERY, *names])
-    have = dpkg.installed(out)
-    can: dict[str, str] = {}
-    if not have:
-        _code, out, _err = module.run_command(["apt-cache", "policy", *names])
-        can = dpkg.candidates(out)
+    if module.get_bin_path("dpkg-query"):
+        _code, out, _err = module.run_command(["dpkg-query", "--show", "--showformat", dpkg.QUERY, *names])
+        have = dpkg.installed(out)
+    elif module.get_bin_path("rpm"):
+        _code, out, _err = module.run_command(["rpm", "--query", "--queryformat", rpm.QUERY, *names])
+        have = rpm.installed(out, read_text(Path(rpm.LOCK_LIST)) or "")
+    else:
+        module.fail_json(msg="packages_info needs dpkg or rpm, neither of which this machine has.")
+    can = {} if have else candidates(module, names)
     name = dpkg.choose(names, have, can)
     version = have[name].version if name in have else ""
     choice = {"name": name, "installed": version, "candidate": can.get(name, "")}

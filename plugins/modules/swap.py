@@ -93,8 +93,7 @@ def main() -> None:
     )
     units = swapping.units_to_mask()
     masks = [Path("/etc/systemd/system") / unit for unit in units]
-    if swapping.generator_to_mask():
-        masks.append(Path("/etc/systemd/system-generators") / swapping.ZRAM_GENERATOR)
+    masks += [Path("/etc/systemd/system-generators") / name for name in swapping.generators_to_mask()]
 
     problems: list[str] = []
     changed = bool(to_switch_off or fstab.needed or masks)
@@ -111,6 +110,10 @@ def main() -> None:
                 module.run_command(["systemctl", "stop", "--", *services], check_rc=True)
         still = set(swapping.active(host.read_text(Path("/proc/swaps")) or ""))
         problems = switch_off(module, [device for device in to_switch_off if device in still])
+        left = [] if foreign or problems else swapping.active(host.read_text(Path("/proc/swaps")) or "")
+        problems += [
+            f"{device} is swapped to again: who switches it on? See: swapon --show" for device in left
+        ]
 
     result: dict[str, Any] = {
         "changed": changed,

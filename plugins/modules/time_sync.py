@@ -24,6 +24,11 @@ options:
     description: The services to look for, the preferred one first. The default is all that are known.
     type: list
     elements: str
+  wait:
+    description: How many seconds a service that was started now may take until the clock is synchronised. A
+      clock that is not is a warning, not an error.
+    type: int
+    default: 20
 """
 
 EXAMPLES = r"""
@@ -50,6 +55,7 @@ reason:
   sample: a systemd-nspawn container has its host's clock
 """
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +63,20 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubestead.homelab.plugins.module_utils import host, timekeeping
 
 
+def synchronised(module: AnsibleModule) -> bool:
+    """Whether systemd says that the clock is right."""
+    command = ["timedatectl", "show", "--property=NTPSynchronized", "--value"]
+    return bool(module.run_command(command)[1].strip() == "yes")
+
+
 def main() -> None:
     """Probe, converge, tell."""
     module = AnsibleModule(
-        argument_spec={"services": {"type": "list", "elements": "str"}}, supports_check_mode=True
+        argument_spec={
+            "services": {"type": "list", "elements": "str"},
+            "wait": {"type": "int", "default": 20},
+        },
+        supports_check_mode=True,
     )
     container = host.container_kind()
     if container:
@@ -85,12 +101,17 @@ def main() -> None:
             module.run_command(["systemctl", "enable", "--", service], check_rc=True)
         if start:
             module.run_command(["systemctl", "start", "--", service], check_rc=True)
-    _code, out, _err = module.run_command(["timedatectl", "show", "--property=NTPSynchronized", "--value"])
-    result: dict[str, Any] = {
-        "changed": start or enable,
-        "service": service,
-        "synchronised": out.strip() == "yes",
-    }
+    right = synchronised(module)
+    end = time.monotonic() + (module.params["wait"] if start and not module.check_mode else 0)
+    while not right and time.monotonic() < end:
+        time.sleep(1)
+        right = synchronised(module)
+    if not right and not module.check_mode:
+        module.warn(
+            f"The clock is not synchronised yet. Does {service} reach a time server? Certificates fail where "
+            "clocks differ by minutes."
+        )
+    result: dict[str, Any] = {"changed": start or enable, "service": service, "synchronised": right}
     if module._diff:
         was = f"{service} {unit.active} {unit.file_state}\n"
         result["diff"] = {"before": was, "after": f"{service} active enabled\n" if start or enable else was}

@@ -32,6 +32,16 @@ class Failure:
     message: str
     rescuable: bool = False
 
+    def as_dict(self) -> t.Dict[str, t.Optional[str]]:
+        """The failure as data, for programs."""
+        return {
+            "kind": self.kind,
+            "host": self.host,
+            "phase": self.phase,
+            "task": self.task,
+            "message": self.message,
+        }
+
 
 @dataclass
 class Phase:
@@ -93,15 +103,8 @@ class RunRecord:
                 for phase in self._phases.values()
             ],
             "hosts": hosts,
-            "failure": None
-            if failure is None
-            else {
-                "kind": failure.kind,
-                "host": failure.host,
-                "phase": failure.phase,
-                "task": failure.task,
-                "message": failure.message,
-            },
+            "failure": None if failure is None else failure.as_dict(),
+            "failures": [one.as_dict() for one in self.failures if not one.rescuable],
         }
 
 

@@ -37,10 +37,14 @@ PHASES = {
     "ssh-access": "ssh_access",
     "prepare": "prepare",
     "control-plane": "control_plane",
+    "tokens": "tokens",
     "join": "join",
     "network": "network",
     "validate": "validate",
+    "diagnose": "diagnose",
 }
+# These begin with what is looked at before anything is touched; deploy.yml does so itself.
+CHECKED_FIRST = {"prepare", "control_plane", "join", "network", "validate"}
 
 
 @dataclass(frozen=True)
@@ -124,10 +128,19 @@ def _exit_code(status: int, interrupted: bool, summary: Mapping[str, Any]) -> Ex
         return ExitCode.NO_SOFTWARE
     if failure.get("kind") == "declined":
         return ExitCode.INTERRUPTED if sys.stdin.isatty() else ExitCode.WRONG_INPUT
-    # Outside of every phase only the input is looked at.
-    if not summary.get("hosts") or (failure and not failure.get("phase")):
-        return ExitCode.WRONG_INPUT
-    return ExitCode.FAILED
+    return ExitCode.WRONG_INPUT if _only_looked(summary, failure) else ExitCode.FAILED
+
+
+def _only_looked(summary: Mapping[str, Any], failure: Mapping[str, Any]) -> bool:
+    """Whether the input was at fault: outside of every phase nothing else is looked at.
+
+    A worker that was left out there while the others went on is no such fault, nor one that does not answer.
+    """
+    if not summary.get("hosts"):
+        return True
+    if not failure or failure.get("phase") or failure.get("kind") == "host_unreachable":
+        return False
+    return not any(phase["name"] in CHECKED_FIRST for phase in summary.get("phases", []))
 
 
 def find_inventory(word: str | None) -> Path:
@@ -195,6 +208,17 @@ def _silent(outcome: Outcome) -> list[str]:
     return [name for name, counts in outcome.summary.get("hosts", {}).items() if counts.get("unreachable")]
 
 
+def _left_out(outcome: Outcome) -> list[str]:
+    """A line for each machine that failed or did not answer, where the run went on to its end without it."""
+    phases = outcome.summary.get("phases", [])
+    if not phases or not phases[-1]["ok"]:
+        return []
+    hosts = outcome.summary.get("hosts", {})
+    lost = [name for name, counts in hosts.items() if counts.get("unreachable") or counts.get("failed")]
+    reasons = {entry["host"]: entry["message"] for entry in reversed(outcome.summary.get("failures", []))}
+    return [f"{name}: {reasons.get(name, 'no answer')}" for name in lost]
+
+
 def _boots_machines(inventory: Path) -> bool:
     """Whether an inventory has a PXE server, so that machines could be installed."""
     files = [inventory] if inventory.is_file() else sorted(inventory.glob("*.y*ml"))
@@ -223,11 +247,17 @@ def _parser() -> argparse.ArgumentParser:
         default="all",
         choices=["all", "reset", *PHASES],
         help="all (the default) deploys to machines that have a system; provision installs those without; "
-        "reset takes the cluster down and keeps the machines; ssh-access makes the way to the hosts; the "
-        "others are single phases of all",
+        "reset takes the cluster down and keeps the machines; ssh-access makes the way to the hosts; "
+        "diagnose says what is wrong, and changes nothing; tokens makes what a machine needs to join by hand "
+        "(-- -e tokens_for=NODE); the others are single phases of all",
     )
     parser.add_argument("-i", "--inventory", help="a name below inventory/, or a path [KUBESTEAD_INVENTORY]")
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="a worker that cannot be used ends the run, too, as a control plane does",
+    )
     parser.add_argument("--with-rke2", action="store_true", help="also the hosts of group rke2")
     return parser
 
@@ -266,11 +296,18 @@ def main(words: Sequence[str] | None = None) -> ExitCode:
     name = {"all": "deploy", **PHASES}.get(options.command, options.command)
     if reset:
         more = ["--extra-vars", "cluster_reset_confirm=true", *more]
+    if options.strict:
+        more = ["--extra-vars", "kubestead_strict=true", *more]
     if options.command == "provision":
         more = ["--extra-vars", json.dumps({"provision_yes": options.yes}), *more]
+    if name in CHECKED_FIRST:
+        more = ["--extra-vars", f"kubestead_playbook={name}", *more]
+        name = "one_phase"
     outcome = run_playbook(CHECKOUT / "playbooks" / f"{name}.yml", inventory, more)
     if outcome.message:
         print(f"\n✘ {outcome.message}", file=sys.stderr)
+    if options.command != "provision" and (left_out := _left_out(outcome)):
+        print("  Left out, the others went on:", *left_out, sep="\n  - ", file=sys.stderr)
     if options.command != "provision" and (silent := _silent(outcome)) and _boots_machines(inventory):
         print(
             f"  {', '.join(silent)}: no answer. A machine without a system gets one by "

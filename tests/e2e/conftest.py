@@ -17,7 +17,17 @@ from tests.e2e.needs import require_machines
 # Files run side by side, but not those of one group: this computer's kernel has limits that the nodes of all
 # of them would outgrow, and whole installations share one lab. Every other file is a group of its own.
 GROUPS = {
-    "nodes": ("test_boot_servers", "test_first_boot", "test_homelab", "test_lab", "test_ssh_access"),
+    "nodes": (
+        "test_boot_servers",
+        "test_cycle",
+        "test_faults",
+        "test_first_boot",
+        "test_high_availability",
+        "test_homelab",
+        "test_kube_vip",
+        "test_lab",
+        "test_ssh_access",
+    ),
     "install": ("test_provision", "test_provision_faults"),
 }
 

@@ -21,6 +21,9 @@ from typing import Any
 import pytest
 
 from bundle import catalogue
+from lab import Lab
+from lab.software import choose
+from tests.conformance.suite import Suite, few
 from tests.figures import tell
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -32,6 +35,9 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")
 SECOND_RUN_SECONDS = 120
 SECOND_RUN_TRIPS = 30
 SERVER_TRIPS = 45
+
+# What a busy computer may take for Kubernetes' own tests.
+CONFORMANCE_SECONDS = 1800
 
 MACHINE = "lab-machine-1"
 READY = {"lab-cp-1": "ready", "lab-worker-1": "ready", MACHINE: "ready"}
@@ -259,6 +265,18 @@ def test_pods_reach_each_other_across_nodes_and_by_name(deployed: Homelab) -> No
             )
     finally:
         deployed.kubectl("delete", "pod,service", "near", "far", "--wait=true", expect=None)
+
+
+def test_kubernetes_own_tests_pass(deployed: Homelab, tmp_path: Path) -> None:
+    """Twenty of its `[Conformance]` tests; ./test.sh conformance runs the rest."""
+    software = choose()
+    program = software.own_tests()
+    if program is None:
+        pytest.skip(software.without_own_tests())
+    suite = Suite(program, Lab(deployed.name), deployed.folder / "kubeconfig.lab", tmp_path)
+    outcome = suite.run(few(), CONFORMANCE_SECONDS)
+    tell(f"Kubernetes' own tests: {outcome.summary()}")
+    assert sorted(outcome.passed) == sorted(few()), outcome.summary()
 
 
 def test_reset_takes_the_cluster_down_and_is_idempotent(deployed: Homelab) -> None:

@@ -141,6 +141,41 @@ def test_a_name_means_the_inventory_even_where_a_folder_has_it(monkeypatch: pyte
     assert find_inventory("./example") == CHECKOUT / "inventory" / "example"
 
 
+def left_out(tmp_path: Path, lost: str, *words: str) -> tuple[ExitCode, str]:
+    """The preflight of a cluster on this computer, of which one machine does not answer."""
+    local = f"ansible_connection=local ansible_python_interpreter={sys.executable} ansible_become=false"
+    silent = "ansible_host=127.0.0.1 ansible_port=1 ansible_ssh_common_args='-o BatchMode=yes'"
+    inventory = tmp_path / "hosts"
+    inventory.write_text(
+        f"localhost {local}\n"
+        f"[control_plane]\ncp-1 {silent if lost == 'cp-1' else local}\n"
+        f"[worker]\nw-1 {local}\nw-2 {silent if lost == 'w-2' else local}\n"
+    )
+    small = ["--extra-vars", '{"preflight_memory": 1, "preflight_cpus": 1, "preflight_disk": 1, '
+             '"cluster_pod_subnet": "198.18.0.0/16", "cluster_service_subnet": "198.19.0.0/20"}']  # fmt: skip
+    with (tmp_path / "said").open("w+", encoding="utf-8") as said:
+        playbook = CHECKOUT / "playbooks" / "preflight.yml"
+        outcome = run_playbook(playbook, inventory, [*small, *words], output=said)
+        said.seek(0)
+        return outcome.code, said.read()
+
+
+def test_a_worker_that_does_not_answer_is_left_out(tmp_path: Path) -> None:
+    code, said = left_out(tmp_path, "w-2")
+    assert code == ExitCode.FAILED, said
+    assert "Left out of this run, for the reason that stands above: w-2" in said
+
+
+@pytest.mark.parametrize(
+    ("lost", "strict"), [("cp-1", []), ("w-2", ["--extra-vars", "kubestead_strict=true"])]
+)
+def test_what_ends_the_run_when_it_does_not_answer(tmp_path: Path, lost: str, strict: list[str]) -> None:
+    code, said = left_out(tmp_path, lost, *strict)
+    assert code == ExitCode.FAILED, said
+    assert "Nothing was touched. Not to be used as it is: " + lost in said
+    assert "Left out" not in said
+
+
 @pytest.mark.parametrize("inventory", ["example", "homelab-pxe", "lab", "vmstation"])
 def test_the_playbooks_fit_the_inventories_that_come_along(inventory: str) -> None:
     playbooks = ["deploy.yml", "playbooks/deploy-cluster.yaml", "playbooks/reset.yml"]

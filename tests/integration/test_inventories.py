@@ -144,10 +144,16 @@ def test_groups(version: str, name: str) -> None:
         assert f"--{host}\n" in done.stdout
 
 
+def preflight(version: str, name: str, *more: str) -> subprocess.CompletedProcess[str]:
+    """What the playbook says of an inventory before it asks any machine."""
+    playbook = "playbooks/preflight.yml"
+    return run(version, "ansible-playbook", "-i", INVENTORIES / name, playbook, "--tags", "inventory", *more)
+
+
 @pytest.mark.parametrize("name", ["example", "homelab-pxe", "proxmox", "vmstation"])
 @pytest.mark.parametrize("version", [NEWEST, OLDEST])
 def test_machines_and_address_ranges_fit_together(version: str, name: str) -> None:
-    done = run(version, "ansible-playbook", "-i", INVENTORIES / name, "playbooks/preflight.yml")
+    done = preflight(version, name)
     assert done.returncode == 0, done.stdout + done.stderr
     first = {
         "example": "k8s-cp-1",
@@ -159,8 +165,35 @@ def test_machines_and_address_ranges_fit_together(version: str, name: str) -> No
     assert ("left alone (RKE2, k3s): homelab" in done.stdout) == (name == "vmstation")
 
 
+@pytest.mark.parametrize("version", [NEWEST, OLDEST])
+def test_all_that_is_wrong_is_said_at_once(version: str) -> None:
+    wrong = {
+        "control_plane_endpoint_vip": "10.0.0.12",
+        "cluster_pod_subnet": "10.0.0.0/16",
+        "cluster_service_subnet": "10.0.128.0/17",
+        "container_runtime": "docker",
+        "cni_plugin": "weave",
+        "artifacts_source": "bundle",
+        "artifacts_pins": {"kubernetes": "1.35.1"},
+    }
+    done = preflight(version, "homelab-pxe", "--extra-vars", json.dumps(wrong))
+    assert done.returncode != 0
+    said = Said(done.stdout + done.stderr)
+    for words in (
+        "Nothing was touched",
+        "The pod range 10.0.0.0/16 and the service range 10.0.128.0/17 overlap",
+        "k8s-cp-1 has the address 10.0.0.11",
+        "control_plane_endpoint_vip is 10.0.0.12, the address of k8s-cp-2",
+        "container_runtime is 'docker'",
+        "'weave'",
+        "artifacts_bundle_url is not set",
+        "1.35.1",
+    ):
+        assert words in said, words
+
+
 def test_a_homelab_of_k3s_alone_is_nothing_for_the_kubeadm_playbooks() -> None:
-    done = run(NEWEST, "ansible-playbook", "-i", INVENTORIES / "homepbp", "playbooks/preflight.yml")
+    done = preflight(NEWEST, "homepbp")
     assert done.returncode != 0
     assert "or all of them are machines of RKE2 or k3s" in Said(done.stdout + done.stderr)
 
@@ -218,6 +251,7 @@ def test_values_from_the_environment(version: str) -> None:
         "machine_gpu_pci_address",
         "node_labels",
         "artifacts_pins",
+        "crio_version",
         "enable_cuda",
     )
     assert variables(version, "proxmox", "k8s-node-2", *node) == [
@@ -225,7 +259,8 @@ def test_values_from_the_environment(version: str) -> None:
         "192.168.1.112",
         "0000:01:00",
         {"compute": "cuda"},
-        {"kubernetes": "1.36.4"},
+        {"kubernetes": "1.36.4", "crio": "1.36", "cilium": "1.19.6"},
+        "",
         False,
     ]
     assert variables(version, "proxmox", "proxmox-1", "ansible_host", "proxmox_node") == [

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bundle import assemble, catalogue, debpackage, gotool, recipe, stamp
+from bundle import archives, assemble, catalogue, debpackage, gotool, recipe, stamp
 from bundle.aptrepo import SigningKey
 from bundle.oci import Entry, Layout
 from bundle.recipe import Part
@@ -34,16 +34,23 @@ def program_names(part: Part) -> list[str]:
     """The names under which a part's programs come out of the compiler."""
     names = {name for package in part.packages for name in package.programs}
     names |= {name for layer in part.layers.values() for name in layer}
-    return sorted(names | set(part.files))
+    return sorted(names | set(part.files) | set(part.archives))
+
+
+def all_parts(minor: str = MINOR) -> list[Part]:
+    """The parts of a minor with every add-on."""
+    known = catalogue.load()
+    versions = known.versions(minor)
+    return [*recipe.parts(versions), *recipe.addons(known, versions)]
 
 
 def make(folder: Path, key_home: Path, minor: str = MINOR) -> Path:
-    """Write a complete bundle whose programs are scripts."""
+    """Write a complete bundle, helm in it, whose programs are scripts."""
     known = catalogue.load()
     versions = known.versions(MINOR)
     layout = Layout(folder / "images")
     stamps = []
-    for part in recipe.parts(versions):
+    for part in [*recipe.parts(versions), *(p for p in recipe.addons(known, versions) if p.name == "helm")]:
         binaries = scripts(folder.parent / "programs" / part.name, program_names(part))
         outputs = []
         for package in part.packages:
@@ -55,6 +62,9 @@ def make(folder: Path, key_home: Path, minor: str = MINOR) -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(binaries / name, path)
             outputs.append(stamp.output(folder, str(path.relative_to(folder))))
+        for name, archive in part.archives.items():
+            written = archives.write(folder, archive.path, archive.member, binaries / name)
+            outputs += [stamp.output(folder, path) for path in written]
         layers = {
             layer: layout.put_layer({path[1:]: Entry(source=binaries / name) for name, path in files.items()})
             for layer, files in part.layers.items()

@@ -456,6 +456,19 @@ class StoreSuite:
             "claim homelab initialized: cp-1, epoch 1",
         ]
 
+    def test_a_claim_whose_work_is_no_more_is_free_again(self, store: Store) -> None:
+        assert store.release_claim("homelab", 1) is None
+        store.take_claim("homelab", "cp-1")
+        store.force_claim("homelab", "cp-2")
+        with pytest.raises(ClaimTakenError, match="taken anew since: cp-2 holds it in epoch 2, not 1"):
+            store.release_claim("homelab", 1)
+        released = store.release_claim("homelab", 2, actor="reset")
+        assert released is not None
+        assert released.holder == "cp-2"
+        assert store.claim("homelab") is None
+        assert store.events()[-1].message == "claim homelab released: cp-2, epoch 2"
+        assert store.take_claim("homelab", "cp-3").new
+
     def test_force_begins_a_new_epoch(self, store: Store) -> None:
         store.take_claim("homelab", MAC)
         store.complete_claim("homelab", MAC, 1, {"x": 1})

@@ -5,7 +5,12 @@ from __future__ import annotations
 
 import pytest
 
-from kubestead.model.address_ranges import check_machines, check_ranges, check_sizes
+from kubestead.model.address_ranges import (
+    check_machines,
+    check_ranges,
+    check_sizes,
+    load_balancer_networks,
+)
 
 PODS, SERVICES = "10.244.0.0/16", "10.96.0.0/12"
 
@@ -75,3 +80,17 @@ def test_all_problems_of_the_machines_at_once() -> None:
 def test_there_has_to_be_a_control_plane() -> None:
     assert "role control-plane" in check_machines([], ["w-1"], {}, {}).problems[0]
     assert check_machines(["cp-1"], [], {}, {}).warnings == []
+
+
+def test_ranges_of_load_balancers_in_both_notations() -> None:
+    networks, problems = load_balancer_networks(["10.0.0.64/28", "10.0.1.9 - 10.0.1.10"])
+    assert list(networks.values()) == ["10.0.0.64/28", "10.0.1.9/32", "10.0.1.10/32"]
+    assert problems == []
+    assert "w-1" in check_ranges(networks, {"w-1": "10.0.1.10"})[0]
+
+
+@pytest.mark.parametrize("text", ["10.0.0.64-", "10.0.0.9-10.0.0.1", "10.0.0.1-fd00::1", "lan"])
+def test_a_range_of_load_balancers_that_is_none(text: str) -> None:
+    networks, problems = load_balancer_networks([text])
+    assert networks == {}
+    assert repr(text) in problems[0]

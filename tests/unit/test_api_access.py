@@ -93,6 +93,7 @@ TABLE = [
         route="/api/claims/{name}",
     ),
     Row("POST", "/api/claims/c/force", "o", {"holder": "{mac}"}, route="/api/claims/{name}/force"),
+    Row("POST", "/api/claims/c/release", "o", {"epoch": 1}, route="/api/claims/{name}/release"),
     Row("GET", "/api/backup", "o"),
     Row("GET", "/metrics", "or"),
 ]

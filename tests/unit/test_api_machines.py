@@ -250,6 +250,10 @@ def test_a_claim_is_won_once(api: TestClient) -> None:
     forced = claim("POST", "cluster-homelab/force", holder=WORKER.upper())
     assert (forced.json()["holder"], forced.json()["epoch"], forced.json()["state"]) == (WORKER, 2, "claimed")
     assert [each["name"] for each in api.get("/api/claims").json()] == ["cluster-homelab"]
+    assert claim("POST", "cluster-homelab/release", epoch=1).status_code == 409
+    assert claim("POST", "cluster-homelab/release", epoch=2).json()["holder"] == WORKER
+    assert claim("POST", "cluster-homelab/release", epoch=2).status_code == 404
+    assert claim("GET").status_code == 404
     assert claim("PUT", "nothing", holder="x", epoch=1, data=1).status_code == 404
     assert claim("POST", "-", holder="x").status_code == 422
     assert claim("POST", holder="").status_code == 422

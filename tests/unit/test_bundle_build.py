@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -17,14 +18,28 @@ from typing import Any
 
 import pytest
 
-from bundle import build, catalogue, cli, debian, lock, places, preflight, recipe, status, verify
+from bundle import (
+    assemble,
+    build,
+    catalogue,
+    cli,
+    debian,
+    gotool,
+    lock,
+    oci,
+    places,
+    preflight,
+    recipe,
+    status,
+    verify,
+)
 from bundle import compile as compiling
 from bundle.errors import BuildFailedError, LacksError, LockedError, WrongInputError
 from bundle.gotool import Caches
 from bundle.oci import Entry, Layer, Layout
 from bundle.progress import Progress, minutes
 from bundle.recipe import Program
-from tests.unit.bundle_sample import MINOR, needs_tools, program_names, scripts
+from tests.unit.bundle_sample import MINOR, all_parts, needs_tools, program_names, scripts
 
 pytestmark = needs_tools
 
@@ -50,8 +65,7 @@ class Compiler:
             raise self.error
         self.built.append(program.name)
         progress(1)
-        versions = catalogue.load().versions(minor)
-        part = next(p for p in recipe.parts(versions) if p.name == program.name)
+        part = next(p for p in all_parts(minor) if p.name == program.name)
         return scripts(folder / "bin", program_names(part), text=toolchain.version)
 
 
@@ -72,11 +86,16 @@ def compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Compiler:
         made = {name: layout.put_layer({name: Entry(data=b"")}) for name in ("base", "tools", "shell")}
         return made, [debian.Taken("busybox-static", "1", "all", "0")]
 
+    def furnish(layout: Layout, furniture: recipe.Furniture, _work: Path) -> tuple[Layer, list[debian.Taken]]:
+        taken = [debian.Taken(name, "1", "all", "0") for name in furniture.debian]
+        return layout.put_layer({text.path: Entry(data=b"") for text in furniture.texts}), taken
+
     monkeypatch.setenv("KUBESTEAD_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(compiling, "build", compiler.build)
     monkeypatch.setattr(compiling.Prefetcher, "start", lambda *_: None)
     monkeypatch.setattr(preflight, "prepare", prepare)
     monkeypatch.setattr(debian, "layers", layers)
+    monkeypatch.setattr(debian, "furnish", furnish)
     return compiler
 
 
@@ -104,6 +123,84 @@ def test_build_is_complete_and_clean(compiler: Compiler, tmp_path: Path) -> None
     build.build(catalogue.load(), options(tmp_path / "bundle"), again.append)
     assert compiler.built == names()
     assert again == [f"{tmp_path / 'bundle'}: Kubernetes 1.36.4 is complete, nothing to build"]
+
+
+def test_addons_come_when_asked_for_and_stay(compiler: Compiler, tmp_path: Path) -> None:
+    """Only what is new is built; a later build without naming them keeps them."""
+    folder = tmp_path / "bundle"
+    build.build(catalogue.load(), options(folder), lambda _: None)
+    build.build(catalogue.load(), options(folder, addons=("kube-vip", "helm")), lambda _: None)
+    assert compiler.built == [*names(), "kube-vip", "helm"]
+    build.build(catalogue.load(), options(folder, rebuild=("pause",)), lambda _: None)
+    assert compiler.built[-1] == "pause"
+    assert verify.verify(folder) == []
+    manifest = assemble.read_manifest(folder)
+    assert manifest is not None
+    images = [image["annotations"][oci.REFERENCE] for image in manifest["minors"][MINOR]["images"]]
+    assert "ghcr.io/kube-vip/kube-vip:v1.2.2" in images
+    archive = next(folder.glob("files/get.helm.sh/helm-v*.tar.gz"))
+    with tarfile.open(archive) as tar:
+        (member,) = tar.getmembers()
+    assert member.name == f"linux-{gotool.architecture()}/helm"
+    assert member.mode == 0o755
+    checked = ["sha256sum", "--check", f"{archive.name}.sha256sum"]
+    assert subprocess.run(checked, cwd=archive.parent, check=False).returncode == 0
+
+
+def test_all_addons_are_packed(compiler: Compiler, tmp_path: Path) -> None:
+    """``--with all`` has every add-on, containerd as the package that machines look for."""
+    build.build(catalogue.load(), options(tmp_path, addons=(build.ALL,)), lambda _: None)
+    assert compiler.built == [part.name for part in all_parts()]
+    assert verify.verify(tmp_path) == []
+    packages = next(tmp_path.glob("apt/*/Packages")).read_text(encoding="utf-8")
+    (stanza,) = [s for s in packages.split("\n\n") if s.startswith("Package: containerd.io\n")]
+    assert "Depends: runc\nProvides: containerd\nConflicts: containerd\nReplaces: containerd\n" in stanza
+
+
+def test_another_minor_takes_what_is_the_same(compiler: Compiler, tmp_path: Path) -> None:
+    """What minors share is not built again, and is whole under both; 1.37 has containerd without asking."""
+    build.build(catalogue.load(), options(tmp_path, addons=("containerd",)), lambda _: None)
+    compiler.built.clear()
+    told: list[str] = []
+    build.build(catalogue.load(), options(tmp_path, minor="1.37"), told.append)
+    assert compiler.built == ["pause", "etcd", "kubernetes", "coredns"]
+    assert "containerd 2.3.4: kept" in told
+    assert verify.verify(tmp_path) == []
+    for name in ("containerd.io", "cri-tools"):
+        ours, theirs = (next(tmp_path.glob(f"apt/v{m}/*/{name}_*.deb")) for m in ("1.36", "1.37"))
+        assert ours.read_bytes() == theirs.read_bytes()
+
+
+def test_kubernetes_own_tests_come_with_their_images(compiler: Compiler, tmp_path: Path) -> None:
+    """The program in `bin`, the images under the tags that the minor's tests ask for."""
+    build.build(catalogue.load(), options(tmp_path, addons=("conformance",)), lambda _: None)
+    assert (tmp_path / f"bin/v{MINOR}/e2e.test").stat().st_mode & 0o111
+    assert verify.verify(tmp_path) == []
+    manifest = assemble.read_manifest(tmp_path)
+    assert manifest is not None
+    images = {image["annotations"][oci.REFERENCE] for image in manifest["minors"][MINOR]["images"]}
+    asked = catalogue.load().conformance_images[MINOR]
+    assert {
+        f"registry.k8s.io/e2e-test-images/{name}:{tag}" for name in asked for tag in asked[name]
+    } <= images
+    (part,) = (part for part in manifest["minors"][MINOR]["parts"] if part["name"] == "conformance")
+    assert {"apt": "curl", "version": "1", "architecture": "all", "sha256": "0"} in part["sources"]
+
+
+def test_a_minor_without_tests_says_so(compiler: Compiler, tmp_path: Path) -> None:
+    """By name, with those that there are for it."""
+    with pytest.raises(WrongInputError, match=r"no add-on is called conformance: .* with 1\.29"):
+        build.build(
+            catalogue.load(), options(tmp_path, minor="1.29", addons=("conformance",)), lambda _: None
+        )
+    assert compiler.built == []
+
+
+def test_an_unknown_addon_is_refused(compiler: Compiler, tmp_path: Path) -> None:
+    """By name, with those that there are, before anything is built."""
+    with pytest.raises(WrongInputError, match="--with: no add-on is called hlem: there are kube-vip, helm,"):
+        build.build(catalogue.load(), options(tmp_path, addons=("hlem",)), lambda _: None)
+    assert compiler.built == []
 
 
 def test_interrupted_build_goes_on(compiler: Compiler, tmp_path: Path) -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from bundle import catalogue, compile, gomod, gotool, places, preflight, recipe
+from bundle import compile, gomod, gotool, places, preflight, recipe
 from bundle.errors import BuildFailedError, LacksError, UnreachableError, WrongInputError
 from bundle.gotool import Caches, Go
+from tests.unit.bundle_sample import MINOR, all_parts
 
-MINORS = sorted(folder.name for folder in places.MODULES.iterdir())
+MINORS = sorted(folder.name for folder in places.MODULES.iterdir() if folder != places.COMMON)
 
 
 def fake_go(path: Path, version: str, more: str = "") -> Path:
@@ -33,8 +34,7 @@ def caches(folder: Path) -> Caches:
 @pytest.mark.parametrize("minor", MINORS)
 def test_pins_agree_with_the_catalogue(minor: str) -> None:
     """What go.mod pins is the version that the catalogue names, and go.sum has a sum for it."""
-    versions = catalogue.load().versions(minor)
-    for part in recipe.parts(versions):
+    for part in all_parts(minor):
         if part.program is None or part.program.own or part.name == "flannel-cni-plugin":
             continue  # flannel's CNI plugin is served as a part of an older release of the plugins only
         (pinned,) = compile.sources(part.program, minor)
@@ -45,15 +45,24 @@ def test_pins_agree_with_the_catalogue(minor: str) -> None:
 @pytest.mark.parametrize("minor", MINORS)
 def test_every_program_of_the_recipe_is_built(minor: str) -> None:
     """The packages that go.mod names give the binaries that the recipe packs."""
-    for part in recipe.parts(catalogue.load().versions(minor)):
+    for part in all_parts(minor):
         if part.program is None or part.program.own:
             continue
         tools = gomod.read(compile.source_folder(part.program, minor)).tools
         # Go names a program after the last part of its path that is not a version
         built = {next(w for w in reversed(tool.split("/")) if w != "v3") for tool in tools}
+        built |= {f"{test.rpartition('/')[2]}.test" for test in part.program.tests if test in tools}
         wanted = {name for package in part.packages for name in package.programs}
         wanted |= {name for layer in part.layers.values() for name in layer}
+        wanted |= {*part.files, *part.archives}
         assert wanted <= built, part.name
+        assert wanted, part.name
+
+
+def test_each_folder_of_common_programs_is_used() -> None:
+    """What all minors share has a folder of its own, and none is left over."""
+    used = {p.program.name for p in all_parts() if p.program and compile.is_common(p.program, MINOR)}
+    assert used == {folder.name for folder in places.COMMON.iterdir()}
 
 
 def test_go_mod_is_read_in_all_its_forms(tmp_path: Path) -> None:
@@ -188,6 +197,19 @@ def test_a_broken_download_is_tried_again(tmp_path: Path) -> None:
     built = compile.build(pause, "1.36", go, tmp_path / "work", lambda _: None)
     assert (built / "pause").exists()
     assert count.read_text(encoding="utf-8").count("x") == 3
+
+
+def test_tests_are_built_as_a_program(tmp_path: Path) -> None:
+    """Beside the programs of the same module, with the same options for the linker."""
+    said = tmp_path / "said"
+    build = f'"build -v") touch "$4/agnhost";; "test -c") echo "$@" > {said}; touch "$5";;'
+    go = compile.Toolchain("1.26.5", fake_go(tmp_path / "go", "go1.26.5", build), caches(tmp_path / "own"))
+    (part,) = (part for part in all_parts() if part.name == "conformance")
+    assert part.program is not None
+    built = compile.build(part.program, MINOR, go, tmp_path / "work", lambda _: None)
+    assert sorted(path.name for path in built.iterdir()) == ["agnhost", "e2e.test"]
+    assert "gitVersion=v1.36.4" in said.read_text(encoding="utf-8")
+    assert said.read_text(encoding="utf-8").endswith(" k8s.io/kubernetes/test/e2e\n")
 
 
 def test_user_settings_do_not_change_what_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

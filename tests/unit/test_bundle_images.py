@@ -7,12 +7,16 @@ import gzip
 import hashlib
 import io
 import json
+import subprocess
 import tarfile
 from pathlib import Path
 
-from bundle import catalogue, oci, recipe
+import pytest
+
+from bundle import catalogue, debian, oci, recipe
 from bundle.oci import Entry, Layout
-from bundle.recipe import Image
+from bundle.recipe import Furniture, Image, TextFile
+from tests.unit.bundle_sample import needs_tools
 
 
 def members(layout: Layout, digest: str) -> dict[str, tarfile.TarInfo]:
@@ -94,10 +98,48 @@ def test_every_image_finds_its_layers_and_every_layer_its_image() -> None:
     """The recipe has no layer that no image wants, and no image that wants one that is not made."""
     known = catalogue.load()
     versions = known.versions(known.default_minor)
-    made = {f"{p.name}/{layer}" for p in recipe.parts(versions) for layer in p.layers}
+    parts = [*recipe.parts(versions), *recipe.addons(known, versions)]
+    made = {f"{p.name}/{layer}" for p in parts for layer in (*p.layers, *p.furniture)}
     made |= {f"debian/{name}" for name in ("base", "tools", "shell")}
-    wanted = {layer for image in recipe.images(known, versions) for layer in image.layers}
+    wanted = {layer for image in recipe.images(known, versions, parts) for layer in image.layers}
     assert made == wanted
+
+
+@needs_tools
+def test_furniture_is_what_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packages lie where a merged system has them, above busybox's tools; then texts, links, folders."""
+    tree = tmp_path / "tree"
+    for path, text in (
+        ("bin/busybox", "#!/bin/sh\necho bin/sh\necho bin/nc\necho usr/bin/find\n"),
+        ("bin/nc.openbsd", "nc"),
+        ("usr/bin/find", "a better one"),
+        ("usr/share/doc/find", "left out"),
+        (
+            "DEBIAN/control",
+            "Package: busybox\nVersion: 1\nArchitecture: all\nMaintainer: x\nDescription: x\n",
+        ),
+    ):
+        (tree / path).parent.mkdir(parents=True, exist_ok=True)
+        (tree / path).write_text(text, encoding="utf-8")
+        (tree / path).chmod(0o755)
+    deb = tmp_path / "busybox.deb"
+    subprocess.run(["dpkg-deb", "--root-owner-group", "-b", tree, deb], check=True, capture_output=True)
+    monkeypatch.setattr(debian, "fetch", lambda *_, **__: [deb])
+    layout = Layout(tmp_path / "images")
+    layer, (taken,) = debian.furnish(
+        layout,
+        Furniture(("busybox",), (TextFile("data.json", "{}"),), {"usr/bin/nc": "nc.openbsd"}, ("uploads",)),
+        tmp_path / "work",
+    )
+    found = members(layout, layer.digest)
+    assert (taken.package, taken.version) == ("busybox", "1")
+    assert found["usr/bin/nc"].linkname == "nc.openbsd"
+    assert found["usr/bin/sh"].linkname == "busybox"
+    assert found["usr/bin/find"].isreg()
+    assert found["bin"].linkname == "usr/bin"
+    assert found["uploads"].isdir()
+    assert found["data.json"].size == 2
+    assert "usr/share/doc/find" not in found
 
 
 def test_images_have_the_names_that_kubeadm_asks_for() -> None:

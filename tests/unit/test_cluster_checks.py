@@ -78,6 +78,15 @@ def test_system_pods_have_to_be_there_and_ready() -> None:
     assert found.detail == "kube-proxy is missing; c is not ready"
 
 
+def test_cilium_may_do_the_work_of_kube_proxy() -> None:
+    assert checks.check_system_pods([pod("c", "kube-dns", "True"), pod("a", "cilium", "True")], ["n"]).ok
+
+
+def test_a_deployment_has_a_line_where_there_was_one() -> None:
+    work = [checks.Check(checks.WORKLOAD, True, "created, deleted")]
+    assert checks.report({"the cluster": checks.as_dicts(work)})[-1] == "✔ a deployment: created, deleted"
+
+
 def test_pods_of_a_machine_that_is_switched_off_do_not_count() -> None:
     pods = [pod("c", "kube-dns", "True"), pod("p", "kube-proxy", "True"), pod("q", "kube-proxy", "False")]
     pods[2]["spec"] = {"nodeName": "off"}

@@ -10,6 +10,7 @@ from kubestead.model.resetting import explain, reset, wake_runtime
 from tests.unit.kubeadm_sample import (
     Programs,
     SampleHost,
+    kubeconfig,
     make_certificate,
     put,
     put_control_plane,
@@ -104,7 +105,7 @@ def test_check_mode_only_says_what_it_would_do(tmp_path: Path) -> None:
     assert "cni0" in result.summary()["link"]
     assert (tmp_path / "var/lib/etcd/member/snap/db").exists()
     assert not [
-        call for call in programs.calls if call.startswith(("systemctl stop", "kubeadm", "ip ", "umount"))
+        call for call in programs.calls if call.startswith(("systemctl stop", "kubeadm", "ip link", "umount"))
     ]
 
 
@@ -185,3 +186,98 @@ def test_an_unfinished_initialisation_keeps_the_authorities_that_a_person_brough
     )
     assert left == ["kubestead-init.json", "pki/ca.crt", "pki/ca.key"]
     assert (tmp_path / "var/lib/etcd/member/snap/db").exists()
+
+
+def test_links_and_files_of_other_pod_networks_are_found_and_no_others(tmp_path: Path) -> None:
+    for name in (
+        "05-cilium.conflist",
+        "87-podman-bridge.conflist.cilium_bak",
+        "10-flannel.conflist.cilium_bak",
+    ):
+        put(tmp_path, f"etc/cni/net.d/{name}")
+    put(tmp_path, "run/calico/x")
+    put(tmp_path, "sys/fs/bpf/tc/globals/cilium_lxc")
+    put(tmp_path, "sys/fs/bpf/tc/globals/mine")
+    programs = Programs(
+        {
+            "ip rule": (
+                0,
+                "0:\tfrom all lookup local\n9:\tfrom all fwmark 0x200/0xf00 lookup 2004\n"
+                "50:\tfrom all fwmark 0x1 lookup 2005\n60:\tfrom 10.0.0.1 lookup 2004\n",
+                "",
+            ),
+            "ip route show proto bird": (0, "10.1.0.0/26 via 10.0.0.2 dev eth0\n", ""),
+            "nft list tables": (0, "table ip calico\ntable ip mycalico\n", ""),
+        }
+    )
+    host = sample_host(tmp_path, programs)
+    ours = [
+        "cali0123456789a",
+        "cilium_host",
+        "kube-dummy-if",
+        "lxc0123456789ab",
+        "lxc_health",
+        "vxlan.calico",
+    ]
+    theirs = ["lo", "eth0", "lxcbr0", "lxdbr0", "vethab12", "virbr0", "wg0", "calico0", "br-cilium"]
+    host.link_names = (*theirs, *ours)
+    found = [str(piece).replace(str(tmp_path), "") for piece in find_all(host)]
+    assert sorted(found) == sorted(
+        [
+            *(f"link {name}" for name in ours),
+            "rule 9",
+            "rule 50",
+            "routes bird",
+            "nft ip calico",
+            "path /etc/cni/net.d/05-cilium.conflist",
+            "path /etc/cni/net.d/10-flannel.conflist.cilium_bak",
+            "path /run/calico",
+            "path /sys/fs/bpf/tc/globals/cilium_lxc",
+        ]
+    )
+
+
+def test_a_persons_kubeconfig_goes_only_when_it_leads_to_this_cluster(tmp_path: Path) -> None:
+    authority, key = make_certificate("kubernetes")
+    other, _key = make_certificate("kubernetes")
+    put_control_plane(tmp_path, authority, key)
+    client = make_certificate("me")
+    put(tmp_path, "root/.kube/config", kubeconfig("https://10.77.0.11:6443", authority, *client))
+    put(tmp_path, "home/ann/.kube/config", kubeconfig("https://10.9.9.9:6443", other, *client))
+    both = kubeconfig("https://10.77.0.11:6443", authority, *client) + kubeconfig(
+        "https://x:1", other, *client
+    )
+    put(tmp_path, "home/bob/.kube/config", both)
+    put(tmp_path, "home/cat/.kube/config", "nothing")
+
+    def kubeadm_reset(_line: str) -> tuple[int, str, str]:
+        (tmp_path / "etc/kubernetes/pki/ca.crt").unlink()
+        return 0, "", ""
+
+    programs = Programs({"kubeadm reset": kubeadm_reset, "systemctl": (0, "", "")})
+    result = reset(sample_host(tmp_path, programs))
+    assert not result.left
+    assert result.summary()["kubeconfig"] == [str(tmp_path / "root/.kube/config")]
+    assert not (tmp_path / "root/.kube/config").exists()
+    assert sorted(path.parent.parent.name for path in tmp_path.glob("home/*/.kube/config")) == [
+        "ann",
+        "bob",
+        "cat",
+    ]
+
+
+def test_what_is_kept_is_said(tmp_path: Path) -> None:
+    put(tmp_path, "etc/cni/net.d/87-podman-bridge.conflist")
+    put(tmp_path, "etc/kubernetes/admin.conf")
+    put(tmp_path, "var/log/kubeadm-init.log")
+    put(tmp_path, "var/log/kubernetes/audit/audit.log")
+    crictl = "crictl --runtime-endpoint unix:///var/run/containerd/containerd.sock "
+    programs = Programs({crictl + "images": (0, "a\nb\n", ""), crictl: (0, "", ""), "systemctl": (0, "", "")})
+    told = reset(sample_host(tmp_path, programs)).kept
+    assert told[1:5] == [
+        "the container runtime, with 2 images",
+        "/etc/cni/net.d/87-podman-bridge.conflist",
+        "/var/log/kubeadm-init.log",
+        "/var/log/kubernetes",
+    ]
+    assert (tmp_path / "var/log/kubernetes/audit/audit.log").exists()

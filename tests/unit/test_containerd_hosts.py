@@ -41,6 +41,16 @@ def test_no_mirrors_no_files(hosts: Any) -> None:
     assert hosts({}) == []
 
 
+def test_insecure_registries_and_mirrors(hosts: Any) -> None:
+    mirrors = {"docker.io": ["https://mirror.lan:5000", "https://safe.lan"]}
+    mirror, alone = hosts(mirrors, insecure=["mirror.lan:5000", "registry.lan"])
+    assert mirror["content"].count("skip_verify = true") == 1
+    assert mirror["content"].index("mirror.lan") < mirror["content"].index("skip_verify")
+    assert mirror["content"].index("skip_verify") < mirror["content"].index("safe.lan")
+    assert alone["path"] == "/etc/containerd/certs.d/registry.lan/hosts.toml"
+    assert alone["content"].index("https://registry.lan") < alone["content"].index("http://registry.lan")
+
+
 @pytest.mark.parametrize(
     "mirrors",
     [

@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from kubestead.model import node_plan as plan
+from kubestead.model.endpoint_files import MARK
 from kubestead.model.kubeconfig import KubeconfigError, parse_kubeconfig
 from kubestead.model.node_plan import Other, plan_init, plan_join
 from kubestead.model.node_state import (
@@ -301,3 +302,12 @@ def test_a_worker_that_the_api_forgot_is_started_again() -> None:
 
 def test_a_reinstalled_worker_joins_again_under_its_name() -> None:
     assert plan_join("w-1", "w-1", NodeState(), CLUSTER).action == plan.JOIN
+
+
+def test_the_pod_of_a_shared_address_is_there_before_the_cluster(tmp_path: Path) -> None:
+    put(tmp_path, "etc/kubernetes/manifests/kube-vip.yaml", f"{MARK}\n{{}}\n")
+    node = probe(Paths(tmp_path), Programs())
+    assert (node.state, node.manifests) == ("none", [])
+    put(tmp_path, "etc/kubernetes/manifests/somebodys.yaml", "{}")
+    node = probe(Paths(tmp_path), Programs())
+    assert (node.state, node.manifests) == ("partial", ["somebodys.yaml"])

@@ -6,7 +6,9 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,9 +18,20 @@ import pytest
 
 from kubestead.model import initialising, joining
 from kubestead.model import kubeadm as kubeadm_module
+from kubestead.model.admin_access import AdminAccess
+from kubestead.model.cluster_certificates import ClusterCertificates
 from kubestead.model.initialising import Initialiser, InitOptions
-from kubestead.model.joining import Joiner, JoinOptions, with_token
-from kubestead.model.kubeadm import BusyError, Outcome, config_in_memory, lock, redact, run_logged, running
+from kubestead.model.joining import Joiner, JoinOptions, Material, with_secrets
+from kubestead.model.kubeadm import (
+    BusyError,
+    Outcome,
+    config_in_memory,
+    end_late,
+    lock,
+    redact,
+    run_logged,
+    running,
+)
 from kubestead.model.node_run import ClusterError
 from tests.unit.kubeadm_sample import Programs, make_certificate, put, put_control_plane, sample_host
 
@@ -105,6 +118,8 @@ class Kubeadm:
             put(self.root, "etc/kubernetes/pki/ca.key")
             return Outcome(-9, "[certs]")
         put_control_plane(self.root, *make_certificate("kubernetes"))
+        if self.die == "slow" and "--ignore-preflight-errors" not in line:
+            return Outcome(1, "context deadline exceeded")
         return Outcome(-9, "[upload]") if self.die == "upload" else Outcome(0, "")
 
 
@@ -112,6 +127,9 @@ class Kubeadm:
 def ready(monkeypatch: pytest.MonkeyPatch) -> None:
     """An API that is ready as soon as it is asked."""
     monkeypatch.setattr(initialising, "api_health", lambda *_: ({"readyz": 200}, ""))
+    monkeypatch.setattr(AdminAccess, "repair", lambda _self: "")
+    monkeypatch.setattr(ClusterCertificates, "problems", lambda _self: {})
+    monkeypatch.setattr(ClusterCertificates, "check_authorities", lambda _self: None)
 
 
 def options(root: Path, **more: Any) -> InitOptions:
@@ -144,6 +162,17 @@ def test_a_cluster_is_made_once(tmp_path: Path) -> None:
     assert (result.action, result.changed, record(tmp_path)["state"]) == ("initialise", True, "done")
     assert [call.split(" --")[0] for call in kubeadm.calls] == ["kubeadm config images pull", "kubeadm init"]
     assert (tmp_path / "etc/kubernetes/kubeadm-config.yaml").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.usefixtures("ready")
+def test_what_was_too_slow_is_repeated_once(tmp_path: Path) -> None:
+    kubeadm = Kubeadm(tmp_path, "slow")
+    host = sample_host(tmp_path, Programs(dict(PROGRAMS)))
+    assert Initialiser(options(tmp_path), host, execute=kubeadm).run().action == "initialise"
+    first, second = kubeadm.calls[1:]
+    assert "--ignore-preflight-errors" not in first
+    assert "DirAvailable--var-lib-etcd" in second
+    assert record(tmp_path)["state"] == "done"
 
 
 @pytest.mark.usefixtures("ready")
@@ -202,7 +231,9 @@ def test_a_refusal_touches_nothing(tmp_path: Path) -> None:
 
 def test_the_token_is_added_in_two_places() -> None:
     document = json.loads(
-        with_token({"kind": "J", "discovery": {"bootstrapToken": {"apiServerEndpoint": "a"}}}, "t")
+        with_secrets(
+            {"kind": "J", "discovery": {"bootstrapToken": {"apiServerEndpoint": "a"}}}, Material("t")
+        )
     )
     assert document["discovery"] == {
         "bootstrapToken": {"apiServerEndpoint": "a", "token": "t"},
@@ -225,7 +256,7 @@ def join_options(root: Path) -> JoinOptions:
         "w-1",
         {"ca_pin": "sha256:1", "nodes": []},
         {"kind": "JoinConfiguration"},
-        "abcdef.0123456789abcdef",
+        Material("abcdef.0123456789abcdef"),
         log=root / "var/log/kubeadm-join.log",
         failure_log=root / "var/log/kubeadm-join-failure.log",
         timeout=5,
@@ -279,3 +310,17 @@ def test_the_lock_waits(tmp_path: Path) -> None:
     assert time.monotonic() - begin >= 0.7
     os.close(other)
     assert kubeadm_module.LOCK.parent == Path("/run/lock")
+
+
+def test_a_process_that_is_late_is_ended_and_one_that_ends_is_waited_for() -> None:
+    for seconds, patience in ((60, 0.1), (1, 30)):
+        words = [os.path.basename(sys.executable), "-c", f"import time; time.sleep({seconds})"]
+        process = subprocess.Popen([sys.executable, *words[1:]])
+        begin = time.monotonic()
+        while not running(words):
+            assert time.monotonic() < begin + 20
+        reaper = threading.Thread(target=process.wait)
+        reaper.start()
+        end_late(words, patience)
+        reaper.join(20)
+        assert process.returncode == (-15 if seconds == 60 else 0)

@@ -62,9 +62,15 @@ def test_units_are_found_and_masked_ones_are_not(tmp_path: Path) -> None:
     assert (tmp_path / "etc/systemd/system/own.swap.before-kubestead").read_text() == "[Swap]\n"
 
 
-def test_the_zram_generator_is_masked_once(tmp_path: Path) -> None:
-    assert not swapping.generator_to_mask(tmp_path)
+def test_generators_of_swap_are_masked_once(tmp_path: Path) -> None:
+    assert swapping.generators_to_mask(tmp_path) == []
     unit(tmp_path, "usr/lib/systemd/system-generators/zram-generator", "")
-    assert swapping.generator_to_mask(tmp_path)
+    assert swapping.generators_to_mask(tmp_path) == ["zram-generator"]
     swapping.mask(tmp_path / "etc/systemd/system-generators/zram-generator")
-    assert not swapping.generator_to_mask(tmp_path)
+    assert swapping.generators_to_mask(tmp_path) == []
+
+
+def test_services_that_swap_by_themselves(tmp_path: Path) -> None:
+    unit(tmp_path, "lib/systemd/system/dphys-swapfile.service", "[Service]\n")
+    unit(tmp_path, "usr/lib/systemd/system/other.service", "[Service]\n")
+    assert swapping.units_to_mask(tmp_path) == ["dphys-swapfile.service"]

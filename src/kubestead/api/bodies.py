@@ -330,6 +330,12 @@ class ClaimCompletion(ClaimBody):
     data: Annotated[Any, AfterValidator(_storable)]
 
 
+class ClaimRelease(_Body):
+    """Which claim is meant: one that was taken anew in between is not."""
+
+    epoch: Version
+
+
 class ClaimView(BaseModel):
     """A claim and its holder. It does not end by itself; an operator's force gives it to another."""
 

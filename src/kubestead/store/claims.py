@@ -74,6 +74,21 @@ def force(connection: sa.Connection, name: str, holder: str, now: datetime) -> C
     return taken
 
 
+def release(connection: sa.Connection, name: str, epoch: int) -> Claim | None:
+    """Let go of a claim, since what was done is no more; None when nobody has it any longer."""
+    found = find(connection, name)
+    if found is None:
+        return None
+    if found.epoch != epoch:
+        raise ClaimTakenError(
+            f"the claim {name} has been taken anew since: {found.holder} holds it in epoch {found.epoch}, "
+            f"not {epoch}",
+            found,
+        )
+    connection.execute(claims.delete().where(claims.c.name == name))
+    return found
+
+
 def _insert(connection: sa.Connection, claim: Claim) -> Claim:
     connection.execute(
         claims.insert().values(

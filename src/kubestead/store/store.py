@@ -346,6 +346,18 @@ class Store(Installations, Enrolments):
             )
         return claim
 
+    def release_claim(self, name: str, epoch: int, *, actor: str | None = None) -> Claim | None:
+        """Let go of a claim whose work is no more; return what it was, None where nobody had it."""
+        now = moment_now()
+        with self._written() as connection:
+            claim = claims.release(connection, name, epoch)
+            if claim is not None:
+                said = _said(claim, "released")
+                self._bulk.append_events(
+                    connection, [Event(0, now, "claim", _as_mac(claim.holder), message=said, actor=actor)]
+                )
+        return claim
+
     def claim(self, name: str) -> Claim | None:
         """The claim, if anybody has taken it."""
         with self._reading() as connection:

@@ -7,7 +7,7 @@ from fastapi import HTTPException, Request
 
 from kubestead.api.access import Section, caller_of
 from kubestead.api.auth import MACHINE, READ, Caller, forbidden
-from kubestead.api.bodies import ClaimBody, ClaimCompletion, ClaimTaken, ClaimView
+from kubestead.api.bodies import ClaimBody, ClaimCompletion, ClaimRelease, ClaimTaken, ClaimView
 from kubestead.api.views import claim_view
 from kubestead.model.mac import is_mac, normalise_mac
 
@@ -66,6 +66,23 @@ def force_claim(request: Request, name: ClaimInPath, body: ClaimBody) -> Json:
     caller = caller_of(request)
     holder = _holder(request, caller, body.holder)
     claim = store_of(request).force_claim(name, holder, actor=caller.name)
+    stream_of(request).wake_from_thread()
+    return Json(claim_view(claim))
+
+
+@section.route(
+    "POST",
+    "/api/claims/{name}/release",
+    allow=(),
+    gives=ClaimView,
+    also={409: ClaimTaken},
+    refuses=[404, 503],
+)
+def release_claim(request: Request, name: ClaimInPath, body: ClaimRelease) -> Json:
+    """Let go of a claim, since what was done is no more: the next one to ask gets it."""
+    claim = store_of(request).release_claim(name, body.epoch, actor=caller_of(request).name)
+    if claim is None:
+        raise HTTPException(404, f"nobody has claimed {name}")
     stream_of(request).wake_from_thread()
     return Json(claim_view(claim))
 

@@ -1,0 +1,84 @@
+#!/usr/bin/python
+# Copyright: Kubestead contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: pod_network_info
+short_description: Which pod network a cluster has
+version_added: 0.1.0
+author: Kubestead contributors (@kubestead)
+description:
+  - Run it on a control plane; it asks the API with C(admin.conf) for what flannel, Calico, Cilium and
+    kube-proxy are known by.
+extends_documentation_fragment:
+  - kubestead.homelab.attributes
+  - kubestead.homelab.attributes.reads
+options: {}
+"""
+
+EXAMPLES = r"""
+- name: Which pod network is there
+  kubestead.homelab.pod_network_info:
+  register: seen
+"""
+
+RETURN = r"""
+answers:
+  description: Whether the API answered; without a cluster it does not.
+  returned: always
+  type: bool
+problem:
+  description: Why it did not.
+  returned: always
+  type: str
+networks:
+  description: The pod networks that are there.
+  returned: always
+  type: list
+  elements: str
+  sample: [flannel]
+kube_proxy:
+  description: Whether kube-proxy is there.
+  returned: always
+  type: bool
+endpoint:
+  description: C(HOST:PORT) at which nodes reach the API, as kubeadm noted it; empty where it is not known.
+  returned: always
+  type: str
+secrets:
+  description: The names of Cilium's certificates that are there.
+  returned: always
+  type: list
+  elements: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.kubestead.homelab.plugins.module_utils.kubeconfig import (
+    Client,
+    KubeconfigError,
+    load_kubeconfig,
+)
+from ansible_collections.kubestead.homelab.plugins.module_utils.node_state import Paths
+from ansible_collections.kubestead.homelab.plugins.module_utils.pod_network import (
+    PodNetwork,
+    PodNetworkError,
+    look,
+)
+
+
+def main() -> None:
+    """Ask."""
+    module = AnsibleModule(argument_spec={}, supports_check_mode=True)
+    found, problem = PodNetwork(), ""
+    try:
+        found = look(Client(load_kubeconfig(Paths().kubernetes / "admin.conf")))
+    except (KubeconfigError, PodNetworkError) as error:
+        problem = str(error)
+    module.exit_json(changed=False, answers=not problem, problem=problem, **found.as_dict())
+
+
+if __name__ == "__main__":
+    main()
