@@ -82,7 +82,7 @@ class Material(NodeRun[MaterialOptions]):
     def make(self) -> dict[str, t.Any]:
         """Make it: `token`, and for a control plane `certificate_key` and the `files` of the API server."""
         client = self._client()
-        token = ".".join("".join(secrets.choice(_LETTERS) for _ in range(length)) for length in (6, 16))
+        token = ".".join("".join(secrets.choice(_LETTERS) for _char in range(length)) for length in (6, 16))
         body = token_secret(token, self.options, datetime.now(timezone.utc))
         self._expect(client, SECRETS, "POST", body)
         made = {"token": token, "certificate_key": "", "files": {}}

@@ -74,7 +74,8 @@ from ansible_collections.kubestead.homelab.plugins.module_utils.converging impor
 from ansible_collections.kubestead.homelab.plugins.module_utils.host import read_text
 from ansible_collections.kubestead.homelab.plugins.module_utils.kernel import HEADER
 
-HOSTS, HOSTNAME = Path("/etc/hosts"), Path("/etc/hostname")
+HOSTS = Path("/etc/hosts")
+HOSTNAME = Path("/etc/hostname")
 NETWORK_MANAGER = Path("/etc/NetworkManager/conf.d")
 
 
