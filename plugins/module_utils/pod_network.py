@@ -91,7 +91,8 @@ def unmanaged(
     return sorted(found)
 
 
-def _items(api: Api, path: str) -> list[dict[str, t.Any]]:
+def items(api: Api, path: str) -> list[dict[str, t.Any]]:
+    """Return the objects of a list."""
     answer = api.request(path)
     if not answer.ok:
         raise PodNetworkError(f"{path}: {answer.status or 'no answer'}: {answer.body[:300]}")
@@ -100,7 +101,7 @@ def _items(api: Api, path: str) -> list[dict[str, t.Any]]:
 
 def find_unmanaged(api: Api) -> list[tuple[str, str]]:
     """Ask the API for the pods that Cilium does not know."""
-    return unmanaged(_items(api, "/api/v1/pods"), _items(api, "/apis/cilium.io/v2/ciliumendpoints"))
+    return unmanaged(items(api, "/api/v1/pods"), items(api, "/apis/cilium.io/v2/ciliumendpoints"))
 
 
 def restart(api: Api, pods: t.Iterable[tuple[str, str]]) -> None:

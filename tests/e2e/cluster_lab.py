@@ -128,7 +128,7 @@ class ClusterLab:
         return done.stdout
 
     def kubectl(self, node: str, *words: str) -> str:
-        """Kubectl on a control plane, by its own API server."""
+        """Kubectl on a control plane, by the address that its kubeconfig names."""
         return self.on(node, "kubectl", "--kubeconfig=/etc/kubernetes/admin.conf", *words)
 
     def nodes(self, asked: str) -> dict[str, bool]:

@@ -22,7 +22,7 @@ CYCLES = int(os.environ.get("KUBESTEAD_CYCLES", "5"))
 CONTROL_PLANE, WORKER = "cycle-cp-1", "cycle-worker-1"
 NODES = {CONTROL_PLANE, WORKER}
 RESET = ("-e", "cluster_reset_confirm=true")
-MOST_TRIPS = 30
+MOST_TRIPS = 25
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")
 # The limits that the second run is held to: seconds, and trips to the busiest machine. The server has more on
 # it: State API, DHCP, TFTP, HTTP and images.
 SECOND_RUN_SECONDS = 120
-SECOND_RUN_TRIPS = 30
+SECOND_RUN_TRIPS = 25
 SERVER_TRIPS = 45
 
 # What a busy computer may take for Kubernetes' own tests.

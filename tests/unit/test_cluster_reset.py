@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from kubestead.model.endpoint_files import MARK
 from kubestead.model.leftovers import clear_control_plane, find_all, removal_script
 from kubestead.model.resetting import explain, reset, wake_runtime
 from tests.unit.kubeadm_sample import (
@@ -180,11 +181,12 @@ def test_an_unfinished_initialisation_keeps_the_authorities_that_a_person_brough
     host, programs = whole(tmp_path)
     programs.answers |= {"umount": (0, "", ""), "crictl": (0, "", "")}
     put(tmp_path, "etc/kubernetes/kubestead-init.json", "{}")
+    put(tmp_path, "etc/kubernetes/manifests/kube-vip.yaml", f"{MARK}\n{{}}\n")  # of the address, there before
     assert clear_control_plane(host, ["ca.crt", "ca.key"]) == []
     left = sorted(
         str(p.relative_to(tmp_path / "etc/kubernetes")) for p in (tmp_path / "etc/kubernetes").rglob("*.*")
     )
-    assert left == ["kubestead-init.json", "pki/ca.crt", "pki/ca.key"]
+    assert left == ["kubestead-init.json", "manifests/kube-vip.yaml", "pki/ca.crt", "pki/ca.key"]
     assert (tmp_path / "var/lib/etcd/member/snap/db").exists()
 
 

@@ -1,0 +1,100 @@
+# Copyright: Kubestead contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keep the cluster's DNS on more than one node.
+
+Whichever node of a new cluster is ready first gets every pod of CoreDNS. They prefer nodes apart, but nothing
+moves them there: when that node is lost, no name is known for the five minutes until they are given up.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from .pod_network import Api, PodNetworkError, items
+
+NAMESPACE = "kube-system"
+DEPLOYMENT = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/coredns"
+PODS = f"/api/v1/namespaces/{NAMESPACE}/pods?labelSelector=k8s-app%3Dkube-dns"
+NODES = "/api/v1/nodes"
+
+Object = t.Mapping[str, t.Any]
+Pod = tuple[str, str]  # namespace, name
+
+
+def _ready(thing: Object) -> bool:
+    conditions = (thing.get("status") or {}).get("conditions") or []
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+
+
+def _tolerated(taint: Object, tolerations: t.Iterable[Object]) -> bool:
+    """Whether a pod may come to a node with the taint, by Kubernetes' rules of taints and tolerations."""
+    return taint.get("effect") == "PreferNoSchedule" or any(
+        one.get("effect") in (None, "", taint.get("effect"))
+        and one.get("key") in (None, "", taint.get("key"))
+        and (one.get("operator") == "Exists" or one.get("value", "") == taint.get("value", ""))
+        for one in tolerations
+    )
+
+
+def usable_nodes(nodes: t.Iterable[Object], spec: Object) -> set[str]:
+    """Return the names of the nodes that are ready and take pods of this specification."""
+    wanted = (spec.get("nodeSelector") or {}).items()
+    tolerations = spec.get("tolerations") or []
+    return {
+        node["metadata"]["name"]
+        for node in nodes
+        if _ready(node)
+        and wanted <= (node["metadata"].get("labels") or {}).items()
+        and all(_tolerated(taint, tolerations) for taint in node["spec"].get("taints") or [])
+    }
+
+
+def to_move(pods: t.Iterable[Object], nodes: t.Iterable[Object], spec: Object) -> list[Pod]:
+    """Return the pods to be made anew, by namespace and name.
+
+    All but one where a single node has them all and another could take some; and those on lost nodes where no
+    other pod is left. None where the pods do not prefer nodes apart: they would come back.
+    """
+    usable = usable_nodes(nodes, spec)
+    affinity = spec.get("affinity") or {}
+    apart = affinity.get("podAntiAffinity") or spec.get("topologySpreadConstraints")
+    if not usable or not apart:
+        return []
+    homes: dict[str, list[Pod]] = {}
+    for pod in sorted(pods, key=lambda one: (not _ready(one), one["metadata"]["name"])):
+        who = (pod["metadata"]["namespace"], pod["metadata"]["name"])
+        homes.setdefault(pod["spec"]["nodeName"], []).append(who)
+    served = [home for home in homes if home in usable]
+    if not served:
+        return [pod for home in homes for pod in homes[home]]
+    if len(homes) == 1 and len(usable) > 1:
+        return homes[served[0]][1:]
+    return []
+
+
+class Dns:
+    """CoreDNS as kubeadm deploys it."""
+
+    def __init__(self, api: Api) -> None:
+        """Ask what is to run; a cluster without that deployment has nothing to move."""
+        answer = api.request(DEPLOYMENT)
+        if not answer.ok and answer.status != 404:
+            raise PodNetworkError(f"{DEPLOYMENT}: {answer.status or 'no answer'}: {answer.body[:300]}")
+        self.api = api
+        self.wanted = ((answer.json() or {}).get("spec") or {}) if answer.ok else {}
+        self.pods: list[Object] = []
+
+    def settled(self) -> bool:
+        """Ask for the pods; say whether each that is wanted has been given a node."""
+        if not self.wanted:
+            return True
+        there = [pod for pod in items(self.api, PODS) if "deletionTimestamp" not in pod["metadata"]]
+        self.pods = [pod for pod in there if pod["spec"].get("nodeName")]
+        return len(there) == len(self.pods) >= int(self.wanted.get("replicas", 1))
+
+    def to_move(self) -> list[Pod]:
+        """Return the pods to be made anew; a single pod is where it is."""
+        if self.wanted.get("replicas", 1) < 2 or not self.pods:
+            return []
+        return to_move(self.pods, items(self.api, NODES), self.wanted["template"]["spec"])
