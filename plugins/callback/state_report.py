@@ -15,6 +15,9 @@ description:
     state C(provisioning) with phase, progress and present task, C(failed) with the reason, and at the end
     C(ready) when the phase C(validate) has passed, C(provision) was its last, or it was ready before, else
     C(installed). A play's phase is what its variable C(kubestead_phase) says."
+  - The status of the feature C(kubernetes) of a host in the groups C(control_plane) or C(worker) is C(ready)
+    when C(validate) has passed, C(failed) when a phase of the cluster has failed or was cut off, C(removed)
+    after C(reset); other phases leave it.
   - Nothing is reported of a play with the variable C(kubestead_reports=false), which belongs to a phase, but
     works on machines that may have no system yet.
   - A thread in the background sends the reports, those of a moment as one. The run neither waits nor fails
@@ -96,6 +99,7 @@ from ansible_collections.kubestead.homelab.plugins.module_utils.phases import (
     PROVISION,
     RESET,
     VALIDATE,
+    kubernetes_status,
     progress,
 )
 from ansible_collections.kubestead.homelab.plugins.module_utils.state_api_client import StateApiClient
@@ -119,6 +123,7 @@ from ansible_collections.kubestead.homelab.plugins.plugin_utils.run_record impor
 from ansible_collections.kubestead.homelab.plugins.plugin_utils.state_api import Place, find, option_variables
 from ansible_collections.kubestead.homelab.plugins.plugin_utils.warm_start import load_filters
 
+_NODE_GROUPS = frozenset({"control_plane", "worker"})
 _FLUSH = 3.0
 _FLUSH_AT_EXIT = 1.5
 
@@ -152,6 +157,7 @@ class CallbackModule(CallbackBase):
             str, str
         ] = {}  # by host: the phase that it takes part in, or took part in last
         self._macs: t.Dict[str, str] = {}
+        self._nodes: t.Set[str] = set()  # hosts that are, or are to be, nodes of a cluster
         self._reported_at: t.Dict[str, float] = {}
         self._running = False
         self._silent = False
@@ -309,6 +315,7 @@ class CallbackModule(CallbackBase):
             phase=phase,
             share=progress(phase),
             error=failure.message,
+            kubernetes=kubernetes_status(phase, passed=False),
         )
 
     # Reports
@@ -317,6 +324,8 @@ class CallbackModule(CallbackBase):
         name = host.get_name()
         if name not in self._macs:
             self._macs[name] = str(host.get_vars().get("machine_mac") or "")
+            if _NODE_GROUPS.intersection(group.get_name() for group in host.get_groups()):
+                self._nodes.add(name)
         return self._macs[name]
 
     def _may_report(self, host: t.Any) -> bool:
@@ -351,9 +360,14 @@ class CallbackModule(CallbackBase):
         share: t.Optional[int],
         error: t.Optional[str] = None,
         settle: bool = False,
+        kubernetes: t.Optional[str] = None,
     ) -> None:
+        if host not in self._nodes:
+            kubernetes = None
         if self._reporter is not None:
-            self._reporter.add(Report(host, self._macs[host], state, phase, share, message, error, settle))
+            self._reporter.add(
+                Report(host, self._macs[host], state, phase, share, message, error, settle, kubernetes)
+            )
 
     def _settle(self, failed: t.Collection[str], failure: t.Optional[Failure]) -> None:
         """Report how each machine is left, and see the reports off."""
@@ -368,9 +382,12 @@ class CallbackModule(CallbackBase):
                 if own and all(one.rescuable for one in own):
                     self._report_failure(own[-1])
             elif phase == RESET:
-                self._report(host, lifecycle.INSTALLED, "the cluster was taken away", phase=phase, share=0)
+                left = kubernetes_status(RESET, passed=True)
+                text = "the cluster was taken away"
+                self._report(host, lifecycle.INSTALLED, text, phase=phase, share=0, kubernetes=left)
             elif phase == PROVISION or self._record.passed(VALIDATE):
-                self._report(host, lifecycle.READY, "ready", phase=phase, share=100)
+                left = kubernetes_status(phase, passed=True)
+                self._report(host, lifecycle.READY, "ready", phase=phase, share=100, kubernetes=left)
             else:
                 share = progress(phase, done=not failure)
                 message = f"{phase}{stopped or ' done'}"
@@ -419,6 +436,7 @@ class CallbackModule(CallbackBase):
                     phase=phase,
                     share=progress(phase),
                     error="the run was cut off; run it again to go on",
+                    kubernetes=kubernetes_status(phase, passed=False),
                 )
         self._reporter.flush(_FLUSH_AT_EXIT)
 

@@ -15,6 +15,17 @@ INSTALLER_PHASES: t.Tuple[str, ...] = ("boot", "download", "disk", "write", "boo
 FIRST_BOOT = "first-boot"
 RESET = "reset"  # stands outside the order: it takes a cluster away
 
+#: The feature that the phases bring a machine, by its name in the registry, and how it stands.
+KUBERNETES = "kubernetes"
+FEATURE_READY, FEATURE_FAILED, FEATURE_REMOVED = "ready", "failed", "removed"
+
+
+def kubernetes_status(phase: str, passed: bool) -> t.Optional[str]:
+    """How feature `kubernetes` stands on a machine after a phase; None where the phase says nothing of it."""
+    if phase in (VALIDATE, RESET) and passed:
+        return FEATURE_READY if phase == VALIDATE else FEATURE_REMOVED
+    return FEATURE_FAILED if phase in PHASES[PHASES.index("prepare") :] and not passed else None
+
 
 def progress(phase: str, done: bool = False) -> t.Optional[int]:
     """The share of phases behind a machine in `phase`, in percent; None for a phase outside the order."""

@@ -13,6 +13,7 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from ansible_collections.kubestead.homelab.plugins.module_utils import lifecycle
+from ansible_collections.kubestead.homelab.plugins.module_utils.phases import KUBERNETES
 from ansible_collections.kubestead.homelab.plugins.module_utils.state_api_client import (
     StateApiClient,
     StateApiError,
@@ -34,6 +35,7 @@ class Report:
     """What is to be reported of a machine.
 
     `name` is what people call it. `settle` says that a machine which was ready before the run, is so again.
+    `kubernetes` is how that feature stands now; None leaves it.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Report:
     message: t.Optional[str] = None
     error: t.Optional[str] = None
     settle: bool = False
+    kubernetes: t.Optional[str] = None
 
 
 class Reporter:
@@ -175,6 +178,7 @@ class Reporter:
                 phase=report.phase,
                 progress=report.progress,
                 message=report.message,
+                features={KUBERNETES: report.kubernetes} if report.kubernetes else None,
                 error=report.error,
             )
         except StateApiRefusedError as error:

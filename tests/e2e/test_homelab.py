@@ -175,6 +175,8 @@ def test_the_state_api_is_served_to_this_computer(deployed: Homelab) -> None:
     assert deployed.machine_states() == READY
     machines = json.loads(deployed.api("/api/machines"))
     assert {view["hostname"]: view["state"] for view in machines.values()} == READY
+    features = {view["hostname"]: view["feature_status"].get("kubernetes") for view in machines.values()}
+    assert (features["lab-cp-1"], features["lab-worker-1"]) == ("ready", "ready")
     events = json.loads(deployed.api("/api/events?limit=500"))
     transitions = [
         (event["previous_state"], event["state"]) for event in events if event["kind"] == "transition"

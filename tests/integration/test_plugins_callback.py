@@ -31,6 +31,8 @@ all:
     a: {{machine_mac: "{MAC_A}"}}
     b: {{machine_mac: "{MAC_B}"}}
     nameless: {{}}
+  children:
+    worker: {{hosts: {{a: {{}}}}}}
 """
 
 
@@ -189,6 +191,12 @@ def test_a_run_that_goes_well(api: Api, run: Runner) -> None:
         ("ready", "join", 100),
     ]
     assert {report["mac"] for report in api.reports} == {MAC_A, MAC_B}
+    assert [report.get("features") for report in api.reports if report["mac"] == MAC_A] == [
+        None,
+        None,
+        None,
+        {"kubernetes": "ready"},
+    ]
     assert len(api.correlation_ids) == 1
     assert [(phase["name"], phase["ok"]) for phase in summary["phases"]] == [
         ("prepare", True),
@@ -266,6 +274,7 @@ def test_a_failure_is_reported_and_summed_up(api: Api, run: Runner) -> None:
     failed = next(report for report in api.reports if report["state"] == "failed")
     assert failed["message"] == "prepare: Say it"
     assert failed["error"] == "non-zero return code\n--token … is wrong"
+    assert failed["features"] == {"kubernetes": "failed"}
     assert summary["failure"] == {
         "kind": "phase_failed",
         "host": "a",
@@ -349,6 +358,9 @@ def test_a_ready_machine_is_ready_again_after_a_part_of_the_phases(api: Api, run
 def test_after_a_reset_a_machine_is_installed(api: Api, run: Runner) -> None:
     run(play("reset"), api.url)
     assert api.of(MAC_A) == [("provisioning", "reset", None), ("installed", "reset", 0)]
+    assert {one["mac"]: one["features"] for one in api.reports if "features" in one} == {
+        MAC_A: {"kubernetes": "removed"}  # the other is no node
+    }
 
 
 def test_a_long_phase_tells_its_present_task(api: Api, run: Runner) -> None:
@@ -469,6 +481,7 @@ def test_a_run_that_is_cut_off(api: Api, run: Runner) -> None:
     assert process.returncode != 0
     assert api.of(MAC_A)[-1] == ("failed", "prepare", 16)
     assert "cut off" in api.reports[-1]["error"]
+    assert api.reports[-1]["features"] == {"kubernetes": "failed"}
     assert not run.summary_file.exists()
 
 
