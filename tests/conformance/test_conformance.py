@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from kubestead.exit_codes import ExitCode
 from lab.software import choose
 from tests.conformance.suite import Suite, groups
 from tests.e2e.cluster_lab import ClusterLab
@@ -33,15 +32,8 @@ def program() -> Path:
 @pytest.fixture(scope="module")
 def deployed(program: Path) -> Iterator[ClusterLab]:
     one = ClusterLab("conformance", {"conf-cp-1": "10.77.0.11"}, {"conf-worker-1": "10.77.0.21"})
-    one.down()
-    try:
-        one.up()
-        outcome = one.play()
-        assert outcome.code == ExitCode.DONE, outcome.message
+    with one.standing(deployed=True):
         yield one
-    finally:
-        left = one.down()
-    assert left == []
 
 
 def test_all_that_can_run_here_passes(program: Path, deployed: ClusterLab) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from kubestead.deploy import Outcome, run_playbook
+from kubestead.exit_codes import ExitCode
 from lab import Lab, NodeSpec, cgroups, paths
 from lab.software import Software, choose
 
@@ -78,6 +79,20 @@ class ClusterLab:
     def down(self) -> list[str]:
         """Remove everything; what could not be removed is returned."""
         return self.lab.down()
+
+    @contextlib.contextmanager
+    def standing(self, deployed: bool = False) -> Iterator[None]:
+        """Nodes that have booted, with a cluster where that is wanted; afterwards nothing may be left."""
+        self.down()
+        try:
+            self.up()
+            if deployed:
+                outcome = self.play()
+                assert outcome.code == ExitCode.DONE, outcome.message
+            yield
+        finally:
+            left = self.down()
+        assert left == []
 
     # The plain command
 

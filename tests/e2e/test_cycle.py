@@ -28,13 +28,8 @@ MOST_TRIPS = 25
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[ClusterLab]:
     one = ClusterLab("e2e-cycle", {CONTROL_PLANE: "10.77.0.11"}, {WORKER: "10.77.0.21"})
-    one.down()
-    try:
-        one.up()
+    with one.standing():
         yield one
-    finally:
-        left = one.down()
-    assert left == []
 
 
 def problem(cluster: ClusterLab, step: str) -> str:

@@ -36,13 +36,8 @@ AFTER_THE_JOIN = ["Bring up the pod network", "Check the cluster"]
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[ClusterLab]:
     one = ClusterLab("e2e-faults", {CONTROL_PLANE: "10.77.0.11"}, {WORKER: "10.77.0.21"})
-    one.down()
-    try:
-        one.up()
+    with one.standing():
         yield one
-    finally:
-        left = one.down()
-    assert left == []
 
 
 def heal(cluster: ClusterLab, what: str) -> None:

@@ -27,13 +27,8 @@ MOST_TRIPS = 25
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[HighlyAvailable]:
     one = HighlyAvailable("e2e-ha")
-    one.down()
-    try:
-        one.up()
+    with one.standing():
         yield one
-    finally:
-        left = one.down()
-    assert left == []
 
 
 @pytest.fixture(scope="module")

@@ -27,15 +27,8 @@ def cluster() -> Iterator[ClusterLab]:
         pytest.skip("the bundle has no kube-vip: ./deploy.sh bundle --from modules --with kube-vip")
     variables = {"control_plane_endpoint_vip": VIRTUAL_ADDRESS, "control_plane_endpoint_mode": "kube_vip"}
     one = ClusterLab("e2e-vip", CONTROL_PLANES, {}, **variables)
-    one.down()
-    try:
-        one.up()
-        outcome = one.play()
-        assert outcome.code == ExitCode.DONE, outcome.message
+    with one.standing(deployed=True):
         yield one
-    finally:
-        left = one.down()
-    assert left == []
 
 
 def parts() -> set[str]:
