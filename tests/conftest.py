@@ -3,9 +3,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import pytest
 
 from tests import figures
+
+# Not in a person's shell: what is to be seen at once has to be written at once.
+os.environ.pop("PYTHONUNBUFFERED", None)
+# A shell lets what it begins in the background ignore Ctrl-C. The programs that tests start, and tell to end
+# by it, are not to inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

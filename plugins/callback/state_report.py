@@ -26,6 +26,7 @@ description:
   - "At the end it shows for each host how many tasks went to it, its round trips: they are what a run's time
     is made of."
   - In check mode nothing is reported, since nothing happens.
+  - What Ansible prints is there line by line as it happens, also in a pipe or a file.
 requirements:
   - To be enabled, C(callbacks_enabled = kubestead.homelab.state_report) in C(ansible.cfg).
 notes:
@@ -86,7 +87,9 @@ EXAMPLES = r"""
 """
 
 import atexit
+import io
 import os
+import sys
 import time
 import typing as t
 import uuid
@@ -170,6 +173,10 @@ class CallbackModule(CallbackBase):
         self._playbook = self._playbook or os.path.basename(str(playbook._file_name))
         if not self._running:
             self._running = True
+            if isinstance(
+                sys.stdout, io.TextIOWrapper
+            ):  # Ansible leaves it to the system when a pipe gets a line
+                sys.stdout.reconfigure(line_buffering=True)
             self._drop_old_summary()
             load_filters()
             atexit.register(self._at_exit)

@@ -417,7 +417,8 @@ def test_a_run_is_as_fast_with_an_api_that_is_down_hangs_or_is_slow(api: Api, ru
             "hangs": f"http://127.0.0.1:{silent.getsockname()[1]}",
             "slow": api.url,
         }
-        for _ in range(2):
+        # What else this computer does makes a run slower, never faster: the fastest of a few count.
+        for _ in range(6):
             for name, url in urls.items():
                 started = time.monotonic()
                 code, said, _summary = run(plays, url, KUBESTEAD_REPORT_INTERVAL="0")
@@ -425,11 +426,14 @@ def test_a_run_is_as_fast_with_an_api_that_is_down_hangs_or_is_slow(api: Api, ru
                 assert code == 0, said
                 lost = "did not reach the State API" in " ".join(said.split())
                 assert lost is (name in ("down", "hangs"))
-    fastest = {name: min(found) for name, found in seconds.items()}
+            fastest = {name: min(found) for name, found in seconds.items()}
+            # Two machines are reported at the end: what that may cost with an API that takes 0.3 s for each.
+            allowed = {"down": 0.3, "hangs": 0.8, "slow": 1.5}
+            slow = [name for name in allowed if fastest[name] >= fastest["none"] * 1.25 + allowed[name]]
+            if not slow:
+                break
     print("seconds of a run:", {name: round(found, 2) for name, found in fastest.items()})
-    # Two machines are reported at the end: to an API that takes 0.3 s for each, that is what it may cost.
-    for name, extra in (("down", 0.3), ("hangs", 0.8), ("slow", 1.5)):
-        assert fastest[name] < fastest["none"] * 1.25 + extra, seconds
+    assert slow == [], seconds
     assert api.of(MAC_A)[-1] == ("ready", "validate", 100)
 
 

@@ -133,13 +133,13 @@ def test_from_written_down_to_installed(site: Site, version: str) -> None:
             assert line, said
             said += line
         client.report_state(STUCK, "failed", phase="disk", error="/dev/sda is not empty: reinstall erases it")
-        said += process.communicate(timeout=120)[0]
+        said += process.stdout.read()
         machine.join(60)
     assert process.returncode == 2, said
     assert "new  52:54:00:77:00:21: switch it on, from the network" in said
     assert "✔ here: runs from" in said
     assert "✘ new: timed out waiting for ping" in said.replace("Timed", "timed"), said
-    assert "✘ stuck: stuck failed in phase disk: /dev/sda is not empty: reinstall erases it." in said
+    assert "✘ stuck: stuck failed in phase disk: /dev/sda is not empty: reinstall erases it." in said, said
     assert "- locked: it has no system, and is locked: kubestead machines unlock locked" in said
     assert "new                  installed, first-boot: Debian GNU/Linux 13" in said
     told = [line.strip() for line in said.splitlines() if line.startswith("  stuck ")]

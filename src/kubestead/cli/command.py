@@ -15,7 +15,7 @@ import typer
 from kubestead.exit_codes import ExitCode
 
 from .errors import CliError, explain
-from .output import report
+from .output import give_up, report
 from .session import Session
 
 P = ParamSpec("P")
@@ -103,6 +103,8 @@ def command(
                 if explained is None:
                     raise
                 report(explained, session.json)
+                if isinstance(error, OSError) and not error.filename:
+                    give_up()
                 raise typer.Exit(int(explained.code)) from None
             finally:
                 session.close()

@@ -6,7 +6,10 @@ Text of machines is never trusted: no markup, and no character that a terminal w
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import os
 import re
 import sys
 from typing import Any
@@ -60,6 +63,17 @@ def as_json(data: Any, indent: int | None = 2) -> str:
 def print_json(data: Any) -> None:
     """Print JSON for a program."""
     print(as_json(data))
+
+
+def give_up() -> None:
+    """Let what is still to be written to standard output go nowhere: it cannot be written.
+
+    The interpreter would try once more at its end, and take an exit code of its own.
+    """
+    with contextlib.suppress(io.UnsupportedOperation):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def note(text: str) -> None:
