@@ -26,6 +26,9 @@ description:
   - "At the end it shows for each host how many tasks went to it, its round trips: they are what a run's time
     is made of."
   - In check mode nothing is reported, since nothing happens.
+  - Modules that this run has put together are kept for the next one, in C(~/.cache/kubestead/payloads)
+    (E(KUBESTEAD_CACHE)), until Ansible, a collection or a module is another one. A run with nothing to do
+    spends much of its time on that.
   - What Ansible prints is there line by line as it happens, also in a pipe or a file.
 requirements:
   - To be enabled, C(callbacks_enabled = kubestead.homelab.state_report) in C(ansible.cfg).
@@ -106,7 +109,7 @@ from ansible_collections.kubestead.homelab.plugins.module_utils.phases import (
     progress,
 )
 from ansible_collections.kubestead.homelab.plugins.module_utils.state_api_client import StateApiClient
-from ansible_collections.kubestead.homelab.plugins.plugin_utils import round_trips
+from ansible_collections.kubestead.homelab.plugins.plugin_utils import payload_cache, round_trips
 from ansible_collections.kubestead.homelab.plugins.plugin_utils.messages import (
     failed_part,
     failure_message,
@@ -165,6 +168,7 @@ class CallbackModule(CallbackBase):
         self._running = False
         self._silent = False
         self._process = os.getpid()
+        self._payloads: t.Optional[payload_cache.PayloadCache] = None
 
     # The course of the run
 
@@ -179,6 +183,8 @@ class CallbackModule(CallbackBase):
                 sys.stdout.reconfigure(line_buffering=True)
             self._drop_old_summary()
             load_filters()
+            self._payloads = payload_cache.of_this_run()
+            self._payloads.bring()
             atexit.register(self._at_exit)
 
     def v2_playbook_on_play_start(self, play: t.Any) -> None:
@@ -253,6 +259,8 @@ class CallbackModule(CallbackBase):
         failed = {host for host, count in counts.items() if count["failures"] or count["unreachable"]}
         failure = self._record.end(failed)
         self._running = False
+        if self._payloads is not None:
+            self._payloads.keep()
         self._show_round_trips(counts)
         self._settle(failed, failure)
         hosts: HostCounts = {

@@ -500,3 +500,16 @@ def test_after_provisioning_a_machine_is_ready_and_a_silent_play_reports_nothing
     assert api.of(MAC_A) == [("provisioning", "provision", None), ("ready", "provision", 100)]
     assert api.of(MAC_B) == []
     assert (summary["failure"]["host"], summary["failure"]["phase"]) == ("b", "provision")
+
+
+def test_what_one_run_has_put_together_the_next_one_takes(run: Runner, tmp_path: Path) -> None:
+    more = {"KUBESTEAD_CACHE": str(tmp_path / "cache"), "ANSIBLE_DEBUG": "1"}
+    taken = "ANSIBALLZ: using cached module"
+    code, said, _summary = run(play("prepare", hosts="a"), None, **more)
+    assert code == 0, said
+    assert taken not in said
+    [state] = (tmp_path / "cache" / "payloads").iterdir()
+    assert [path.name.partition("-")[0] for path in state.iterdir()] == ["ansible.modules.command"]
+    code, said, _summary = run(play("prepare", hosts="a"), None, **more)
+    assert code == 0, said
+    assert taken in said

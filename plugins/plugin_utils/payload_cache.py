@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: Kubestead contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Modules that a run before this one has put together, ready to be sent.
+
+Ansible reads and parses a module and all that it imports before it sends it, once in a run for each module.
+That is a good part of what a run with nothing to do costs. What it made is taken along into the next run, as
+long as nothing that it is made of has changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+import shutil
+import stat
+import sys
+import typing as t
+from pathlib import Path
+
+import ansible
+from ansible import constants
+from ansible.release import __version__
+from ansible.utils.collection_loader import AnsibleCollectionConfig
+from ansible_collections.kubestead.homelab.plugins.module_utils.cache import default_cache
+
+#: Where Ansible keeps what it has put together, below its own folder of the run.
+RUN_FOLDER = "ansiballz_cache"
+#: Modules of Ansible's and of collections. Those of a `library` folder are `ansible.legacy.…`: each project
+#: may have another.
+NAMES = ("ansible.modules.*", "ansible_collections.*")
+#: As many states of Ansible and the collections are kept.
+KEPT = 4
+
+_OURS = Path(__file__).resolve().parents[1]
+
+
+def _stamp(path: Path) -> str:
+    try:
+        found = path.stat()
+    except OSError:
+        return f"{path}"
+    return f"{path} {found.st_size} {found.st_mtime_ns}"
+
+
+def key(collection_paths: t.Iterable[str], ours: Path = _OURS) -> str:
+    """Name the state of what modules are made of: Ansible, the collections by their manifests, our files."""
+    parts = [sys.version, __version__, str(Path(ansible.__file__).parent)]
+    for folder in collection_paths:
+        parts += [
+            _stamp(manifest)
+            for pattern in ("*/*/MANIFEST.json", "*/*/galaxy.yml")
+            for manifest in sorted(Path(folder, "ansible_collections").glob(pattern))
+        ]
+    for kind in ("modules", "module_utils"):
+        parts += [_stamp(path) for path in sorted((ours / kind).glob("*.py"))]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+def _is_safe(folder: Path) -> bool:
+    """Whether nobody else can have put something there: what is in it is run on every machine."""
+    found = folder.lstat()
+    return (
+        stat.S_ISDIR(found.st_mode)
+        and found.st_uid == os.geteuid()
+        and not stat.S_IMODE(found.st_mode) & 0o022
+    )
+
+
+class PayloadCache:
+    """The payloads of earlier runs, and those of this one."""
+
+    def __init__(self, home: Path, run: Path, state: t.Callable[[], str]) -> None:
+        """home: for all states of what modules are made of. run: this run's. state: names the present one."""
+        self.run, self._ask = run, state
+        self.state = state()
+        self.kept = home / self.state
+        self.brought: t.Set[str] = set()
+
+    def bring(self) -> None:
+        """Give this run what earlier ones have made; where that cannot be done, it makes its own."""
+        with contextlib.suppress(OSError):
+            if not (_is_safe(self.kept) and _is_safe(self.kept.parent)):
+                return
+            self.run.mkdir(mode=0o700, exist_ok=True)
+            for path in self._in(self.kept):
+                if not (self.run / path.name).exists():
+                    shutil.copyfile(path, self.run / path.name)
+                    self.brought.add(path.name)
+
+    def keep(self) -> None:
+        """Keep what this run has made for the next one."""
+        with contextlib.suppress(OSError):
+            new = [path for path in self._in(self.run) if path.name not in self.brought]
+            if not new or self._ask() != self.state:  # somebody is at work on the modules
+                return
+            self.kept.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not (_is_safe(self.kept) and _is_safe(self.kept.parent)):
+                return
+            for path in new:
+                part = self.kept / f".{path.name}.{os.getpid()}"
+                shutil.copyfile(path, part)
+                part.replace(self.kept / path.name)
+            os.utime(self.kept)
+            self._forget_old()
+
+    @staticmethod
+    def _in(folder: Path) -> t.List[Path]:
+        found = [path for pattern in NAMES for path in folder.glob(pattern)]
+        return [path for path in found if not path.name.endswith((".lock", "-part"))]
+
+    def _forget_old(self) -> None:
+        states = sorted(self.kept.parent.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+        for old in states[KEPT:]:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def of_this_run() -> PayloadCache:
+    """The cache of Ansible's present process."""
+    state = functools.partial(key, list(AnsibleCollectionConfig.collection_paths))
+    run = Path(constants.DEFAULT_LOCAL_TMP) / RUN_FOLDER
+    return PayloadCache(default_cache() / "payloads", run, state)
