@@ -19,6 +19,8 @@ from .leftovers import Host
 from .node_state import parse_node
 
 NOT_FOUND = 404
+#: Seconds after which it is asked again whether the node that is being drained is still there.
+DRAIN_ROUND = 20
 
 
 class RemovalError(RuntimeError):
@@ -178,19 +180,34 @@ class MemberRemoval:
             raise RemovalError(f"Node {name} could not be cordoned: {answer.status} {answer.body[:200]}")
         if not (ready and self.leaving.drain):
             return
-        limit = self.leaving.drain_timeout
-        options = ["--ignore-daemonsets", "--delete-emptydir-data", "--force", f"--timeout={limit}s"]
-        kubectl = ["kubectl", f"--kubeconfig={self.kubeconfig}", "drain", name, *options]
-        code, out, err = self.host.run(kubectl, None, limit + 30)
-        if code != 0:
-            said = (err or out).strip()[-600:]
+        said = self._drain()
+        if said:
             raise RemovalError(
-                f"The pods of {name} could not be moved within {limit} seconds: {said}. It takes no new "
-                f"pods, and is "
-                "otherwise as it was. Mend that (a PodDisruptionBudget that cannot be kept?) and run it "
-                "again; or let "
-                "them go with it: -e remove_node_drain=false. To have it back: kubectl uncordon " + name
+                f"The pods of {name} could not be moved within {self.leaving.drain_timeout} seconds: {said}. "
+                "It takes no new pods, and is otherwise as it was. Mend that (a PodDisruptionBudget that "
+                "cannot be kept?) and run it again; or let them go with it: -e remove_node_drain=false. "
+                f"To have it back: kubectl uncordon {name}"
             )
+
+    def _drain(self) -> str:
+        """Let its pods go elsewhere; return what hindered that.
+
+        In rounds, since the API learns only after most of a minute that a node is down: then none of its pods
+        ends any more, and they go with the node.
+        """
+        name, limit = self.leaving.name, self.leaving.drain_timeout
+        deadline = time.monotonic() + limit
+        while True:
+            seconds = min(DRAIN_ROUND, max(1, round(deadline - time.monotonic())))
+            options = ["--ignore-daemonsets", "--delete-emptydir-data", "--force", f"--timeout={seconds}s"]
+            kubectl = ["kubectl", f"--kubeconfig={self.kubeconfig}", "drain", name, *options]
+            code, out, err = self.host.run(kubectl, None, seconds + 30)
+            node = self._node()
+            if code == 0 or (node.ok and not parse_node(node.json() or {}).ready):
+                return ""
+            if time.monotonic() >= deadline:
+                return (err or out).strip()[-600:]
+            self.sleep(1)
 
     def _remove(self, member: EtcdMember, patience: float = 30) -> None:
         # etcd refuses a change while it has not heard long enough from all of its members.

@@ -73,13 +73,20 @@ class SampleEtcd(Etcd):
 
 
 def removal(
-    tmp_path: Path, name: str, api: SampleApi, etcd: SampleEtcd, *, drain: bool = True, drained: int = 0
+    tmp_path: Path,
+    name: str,
+    api: SampleApi,
+    etcd: SampleEtcd,
+    *,
+    drain: bool = True,
+    drained: int = 0,
+    patience: int = 0,
 ) -> tuple[MemberRemoval, Programs]:
     """The removal of `name`, on a control plane with an etcd of its own."""
     put(tmp_path, "etc/kubernetes/manifests/etcd.yaml")
     programs = Programs({"kubectl": (drained, "", "Cannot evict pod: disruption budget" if drained else "")})
     host: Host = sample_host(tmp_path, programs)
-    leaving = Leaving(name, ["10.0.0.13"], drain)
+    leaving = Leaving(name, ["10.0.0.13"], drain, drain_timeout=patience)
     return MemberRemoval(leaving, host, api, etcd.at, lambda _seconds: None), programs
 
 
@@ -149,6 +156,22 @@ def test_pods_that_cannot_be_moved_stop_it(tmp_path: Path) -> None:
     one.run()
     assert "w-1" not in api.nodes
     assert programs.calls == []
+
+
+def test_pods_of_a_node_that_is_found_to_be_down_are_not_waited_for(
+    tmp_path: Path,
+) -> None:
+    class Late(SampleApi):
+        """Hears of a node's end only after a while."""
+
+        def request(self, path: str, *rest: Any, **more: Any) -> Answer:
+            self.nodes["w-1"] = len(self.asked) < 5
+            return super().request(path, *rest, **more)
+
+    api = Late({"cp-1": True, "w-1": True})
+    one, programs = removal(tmp_path, "w-1", api, SampleEtcd(["cp-1"]), drained=1, patience=60)
+    one._empty(ready=True)
+    assert len(programs.calls) > 1
 
 
 def test_an_api_that_does_not_answer_changes_nothing(tmp_path: Path) -> None:
