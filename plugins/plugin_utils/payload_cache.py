@@ -24,6 +24,7 @@ import ansible
 from ansible import constants
 from ansible.release import __version__
 from ansible.utils.collection_loader import AnsibleCollectionConfig
+from ansible_collections.kubestead.homelab.plugins.module_utils.atomic import write_atomically
 from ansible_collections.kubestead.homelab.plugins.module_utils.cache import default_cache
 
 #: Where Ansible keeps what it has put together, below its own folder of the run.
@@ -87,7 +88,7 @@ class PayloadCache:
             self.run.mkdir(mode=0o700, exist_ok=True)
             for path in self._in(self.kept):
                 if not (self.run / path.name).exists():
-                    shutil.copyfile(path, self.run / path.name)
+                    write_atomically(self.run / path.name, path.read_bytes(), 0o600)
                     self.brought.add(path.name)
 
     def keep(self) -> None:
@@ -100,9 +101,8 @@ class PayloadCache:
             if not (_is_safe(self.kept) and _is_safe(self.kept.parent)):
                 return
             for path in new:
-                part = self.kept / f".{path.name}.{os.getpid()}"
-                shutil.copyfile(path, part)
-                part.replace(self.kept / path.name)
+                # Whole, also after a power cut: a part of one would fail every run to come.
+                write_atomically(self.kept / path.name, path.read_bytes(), 0o600)
             os.utime(self.kept)
             self._forget_old()
 

@@ -37,6 +37,7 @@ def test_the_next_run_gets_what_this_one_has_made(tmp_path: Path) -> None:
     run = put(tmp_path / "run", MODULE, *OTHERS)
     PayloadCache(tmp_path / "home", run, lambda: "state").keep()
     assert names(tmp_path / "home" / "state") == [MODULE]
+    assert (tmp_path / "home" / "state" / MODULE).stat().st_mode & 0o777 == 0o600
     again = PayloadCache(tmp_path / "home", tmp_path / "again", lambda: "state")
     again.bring()
     assert names(tmp_path / "again") == [MODULE]
