@@ -85,6 +85,7 @@ class PayloadCache:
         with contextlib.suppress(OSError):
             if not (_is_safe(self.kept) and _is_safe(self.kept.parent)):
                 return
+            os.utime(self.kept)  # it is in use: others are forgotten first
             self.run.mkdir(mode=0o700, exist_ok=True)
             for path in self._in(self.kept):
                 if not (self.run / path.name).exists():
