@@ -27,8 +27,8 @@ description:
     is made of."
   - In check mode nothing is reported, since nothing happens.
   - Modules that this run has put together are kept for the next one, in C(~/.cache/kubestead/payloads)
-    (E(KUBESTEAD_CACHE)), until Ansible, a collection or a module is another one. A run with nothing to do
-    spends much of its time on that.
+    (E(KUBESTEAD_CACHE)), until a file that they are made of changes. It is done for those of Ansible, of this
+    collection and of C(kubernetes.core); a run with nothing to do spends much of its time on that.
   - What Ansible prints is there line by line as it happens, also in a pipe or a file.
 requirements:
   - To be enabled, C(callbacks_enabled = kubestead.homelab.state_report) in C(ansible.cfg).
@@ -177,15 +177,14 @@ class CallbackModule(CallbackBase):
         self._playbook = self._playbook or os.path.basename(str(playbook._file_name))
         if not self._running:
             self._running = True
-            if isinstance(
-                sys.stdout, io.TextIOWrapper
-            ):  # Ansible leaves it to the system when a pipe gets a line
-                sys.stdout.reconfigure(line_buffering=True)
+            atexit.register(self._at_exit)
             self._drop_old_summary()
+            if isinstance(sys.stdout, io.TextIOWrapper):
+                # Ansible never flushes: through a pipe a person would see nothing for minutes.
+                sys.stdout.reconfigure(line_buffering=True)
             load_filters()
             self._payloads = payload_cache.of_this_run()
             self._payloads.bring()
-            atexit.register(self._at_exit)
 
     def v2_playbook_on_play_start(self, play: t.Any) -> None:
         """Go on to the phase that the play belongs to."""

@@ -53,24 +53,23 @@ def usable_nodes(nodes: t.Iterable[Object], spec: Object) -> set[str]:
 def to_move(pods: t.Iterable[Object], nodes: t.Iterable[Object], spec: Object) -> list[Pod]:
     """Return the pods to be made anew, by namespace and name.
 
-    All but one where a single node has them all and another could take some; and those on lost nodes where no
-    other pod is left. None where the pods do not prefer nodes apart: they would come back.
+    All but one where a single node has them all and another could take some; and all where none of their
+    nodes is there any more. None where the pods do not prefer nodes apart: they would come back.
     """
+    nodes = list(nodes)
     usable = usable_nodes(nodes, spec)
     affinity = spec.get("affinity") or {}
     apart = affinity.get("podAntiAffinity") or spec.get("topologySpreadConstraints")
-    if not usable or not apart:
-        return []
     homes: dict[str, list[Pod]] = {}
     for pod in sorted(pods, key=lambda one: (not _ready(one), one["metadata"]["name"])):
         who = (pod["metadata"]["namespace"], pod["metadata"]["name"])
         homes.setdefault(pod["spec"]["nodeName"], []).append(who)
-    served = [home for home in homes if home in usable]
-    if not served:
+    if not apart or not usable - set(homes):
+        return []
+    # A node that takes no new pods goes on with those that it has: it is not lost.
+    if not set(homes) & {node["metadata"]["name"] for node in nodes if _ready(node)}:
         return [pod for home in homes for pod in homes[home]]
-    if len(homes) == 1 and len(usable) > 1:
-        return homes[served[0]][1:]
-    return []
+    return next(iter(homes.values()))[1:] if len(homes) == 1 else []
 
 
 class Dns:

@@ -159,7 +159,8 @@ class MemberRemoval:
         if check or not steps.needed:
             return steps
         if steps.node:
-            self._empty(steps.ready)
+            steps.ready = self._empty(steps.ready)
+            steps.done = steps.words(self.leaving)
         for member in steps.members:
             self._remove(member)
         if steps.node:
@@ -171,26 +172,20 @@ class MemberRemoval:
             )
         return steps
 
-    def _empty(self, ready: bool) -> None:
-        """No new pods for it; those that it runs go elsewhere. A node that is down can end none."""
+    def _empty(self, ready: bool) -> bool:
+        """No new pods for it; those that it runs go elsewhere. A node that is down can end none.
+
+        Returns whether it was up to the end.
+        """
         path, name = f"/api/v1/nodes/{self.leaving.name}", self.leaving.name
         body = {"spec": {"unschedulable": True}}
         answer = self.client.request(path, "PATCH", body, "application/merge-patch+json")
         if not answer.ok:
             raise RemovalError(f"Node {name} could not be cordoned: {answer.status} {answer.body[:200]}")
-        if not (ready and self.leaving.drain):
-            return
-        said = self._drain()
-        if said:
-            raise RemovalError(
-                f"The pods of {name} could not be moved within {self.leaving.drain_timeout} seconds: {said}. "
-                "It takes no new pods, and is otherwise as it was. Mend that (a PodDisruptionBudget that "
-                "cannot be kept?) and run it again; or let them go with it: -e remove_node_drain=false. "
-                f"To have it back: kubectl uncordon {name}"
-            )
+        return self._drain() if ready and self.leaving.drain else ready
 
-    def _drain(self) -> str:
-        """Let its pods go elsewhere; return what hindered that.
+    def _drain(self) -> bool:
+        """Let its pods go elsewhere; returns whether it was up to the end.
 
         In rounds, since the API learns only after most of a minute that a node is down: then none of its pods
         ends any more, and they go with the node.
@@ -202,11 +197,18 @@ class MemberRemoval:
             options = ["--ignore-daemonsets", "--delete-emptydir-data", "--force", f"--timeout={seconds}s"]
             kubectl = ["kubectl", f"--kubeconfig={self.kubeconfig}", "drain", name, *options]
             code, out, err = self.host.run(kubectl, None, seconds + 30)
+            if code == 0:
+                return True
             node = self._node()
-            if code == 0 or (node.ok and not parse_node(node.json() or {}).ready):
-                return ""
+            if node.ok and not parse_node(node.json() or {}).ready:
+                return False
             if time.monotonic() >= deadline:
-                return (err or out).strip()[-600:]
+                raise RemovalError(
+                    f"The pods of {name} could not be moved within {limit} seconds: "
+                    f"{(err or out).strip()[-600:]}. It takes no new pods, and is otherwise as it was. Mend "
+                    "that (a PodDisruptionBudget that cannot be kept?) and run it again; or let them go with "
+                    f"it: -e remove_node_drain=false. To have it back: kubectl uncordon {name}"
+                )
             self.sleep(1)
 
     def _remove(self, member: EtcdMember, patience: float = 30) -> None:

@@ -29,34 +29,34 @@ from ansible_collections.kubestead.homelab.plugins.module_utils.cache import def
 
 #: Where Ansible keeps what it has put together, below its own folder of the run.
 RUN_FOLDER = "ansiballz_cache"
-#: Modules of Ansible's and of collections. Those of a `library` folder are `ansible.legacy.…`: each project
-#: may have another.
-NAMES = ("ansible.modules.*", "ansible_collections.*")
+#: Ansible's modules, ours, and those of the collection that ours need. Others may be under somebody's hands,
+#: and `ansible.legacy.…`, of a `library` folder, is another one in each project.
+NAMES = tuple(
+    f"{name}.*"
+    for name in (
+        "ansible.modules",
+        "ansible_collections.kubestead.homelab",
+        "ansible_collections.kubernetes.core",
+    )
+)
 #: As many states of Ansible and the collections are kept.
 KEPT = 4
 
-_OURS = Path(__file__).resolve().parents[1]
+
+def roots(collection_paths: t.Iterable[str]) -> t.List[Path]:
+    """Return the folders whose `modules` and `module_utils` those modules are made of."""
+    kubernetes = [Path(folder, "ansible_collections/kubernetes/core/plugins") for folder in collection_paths]
+    return [Path(ansible.__file__).parent, Path(__file__).resolve().parents[1], *kubernetes]
 
 
-def _stamp(path: Path) -> str:
-    try:
-        found = path.stat()
-    except OSError:
-        return f"{path}"
-    return f"{path} {found.st_size} {found.st_mtime_ns}"
-
-
-def key(collection_paths: t.Iterable[str], ours: Path = _OURS) -> str:
-    """Name the state of what modules are made of: Ansible, the collections by their manifests, our files."""
-    parts = [sys.version, __version__, str(Path(ansible.__file__).parent)]
-    for folder in collection_paths:
-        parts += [
-            _stamp(manifest)
-            for pattern in ("*/*/MANIFEST.json", "*/*/galaxy.yml")
-            for manifest in sorted(Path(folder, "ansible_collections").glob(pattern))
-        ]
-    for kind in ("modules", "module_utils"):
-        parts += [_stamp(path) for path in sorted((ours / kind).glob("*.py"))]
+def key(folders: t.Iterable[Path]) -> str:
+    """Name the state of all files that modules are made of, by path, size and time of the last change."""
+    parts = [sys.version, __version__]
+    for folder in folders:
+        for kind in ("modules", "module_utils"):
+            for path in sorted((folder / kind).rglob("*.py")):
+                found = path.stat()
+                parts.append(f"{path} {found.st_size} {found.st_mtime_ns}")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
@@ -120,6 +120,6 @@ class PayloadCache:
 
 def of_this_run() -> PayloadCache:
     """The cache of Ansible's present process."""
-    state = functools.partial(key, list(AnsibleCollectionConfig.collection_paths))
+    state = functools.partial(key, roots(AnsibleCollectionConfig.collection_paths))
     run = Path(constants.DEFAULT_LOCAL_TMP) / RUN_FOLDER
     return PayloadCache(default_cache() / "payloads", run, state)

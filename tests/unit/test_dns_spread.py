@@ -67,6 +67,15 @@ def test_all_of_a_lost_node_are_made_anew() -> None:
     assert moved(pods, node("w-1", ready="Unknown")) == []
 
 
+def test_a_node_that_takes_no_new_pods_keeps_one_of_those_that_it_has() -> None:
+    cordoned = node("w-1", {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"})
+    pods = [pod("a", "w-1"), pod("b", "w-1")]
+    assert moved(pods, cordoned, node("w-2")) == ["b"]
+    assert (
+        moved([pod("a", "w-1"), pod("b", "w-3")], cordoned, node("w-2"), node("w-3", ready="Unknown")) == []
+    )
+
+
 @pytest.mark.parametrize(
     "other",
     [

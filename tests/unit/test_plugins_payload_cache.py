@@ -17,6 +17,7 @@ PayloadCache, key = payload_cache.PayloadCache, payload_cache.key
 MODULE = "ansible_collections.kubestead.homelab.plugins.modules.swap-ZIP_DEFLATED-none"
 OTHERS = [
     "ansible.legacy.mine-ZIP_DEFLATED-none",
+    "ansible_collections.mine.home.plugins.modules.mine-ZIP_DEFLATED-none",
     "ansible.modules.command-ZIP_DEFLATED-none.lock",
     "ansible.modules.command-ZIP_DEFLATED-none-part",
 ]
@@ -93,16 +94,21 @@ def test_a_cache_that_cannot_be_written_is_no_reason_to_fail(tmp_path: Path) -> 
 
 
 def test_any_change_is_another_state(tmp_path: Path) -> None:
-    ours = tmp_path / "plugins"
-    put(ours / "modules", "one.py")
-    put(ours / "module_utils", "two.py")
-    put(tmp_path / "collections/ansible_collections/kubernetes/core", "MANIFEST.json")
-    states = [key([str(tmp_path / "collections")], ours)]
-    assert key([str(tmp_path / "collections")], ours) == states[0]
-    put(ours / "modules", "one.py", text="other text")
-    states.append(key([str(tmp_path / "collections")], ours))
-    put(ours / "module_utils", "three.py")
-    states.append(key([str(tmp_path / "collections")], ours))
-    put(tmp_path / "collections/ansible_collections/kubernetes/core", "MANIFEST.json", text="6.0.0")
-    states.append(key([str(tmp_path / "collections")], ours))
+    put(tmp_path / "modules", "one.py")
+    put(tmp_path / "module_utils" / "deeper", "two.py")
+    states = [key([tmp_path])]
+    assert key([tmp_path]) == states[0]
+    put(tmp_path / "modules", "one.py", text="other text")
+    states.append(key([tmp_path]))
+    put(tmp_path / "module_utils" / "deeper", "two.py", text="other text")
+    states.append(key([tmp_path]))
+    put(tmp_path / "module_utils", "three.py")
+    states.append(key([tmp_path]))
     assert len(set(states)) == len(states)
+
+
+def test_it_looks_at_ansible_at_ours_and_at_what_ours_need(tmp_path: Path) -> None:
+    [ansibles, ours, kubernetes] = payload_cache.roots([str(tmp_path)])
+    assert (ansibles / "modules" / "command.py").is_file()
+    assert (ours / "modules" / "swap.py").is_file()
+    assert kubernetes == tmp_path / "ansible_collections/kubernetes/core/plugins"
