@@ -30,9 +30,8 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 LAB_HOME = Path(os.environ.get("KUBESTEAD_LAB_HOME", "/var/lib/kubestead"))
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")
 
-# The limits that the second run is held to: seconds, and trips to the busiest machine. The server has more on
-# it: State API, DHCP, TFTP, HTTP and images.
-SECOND_RUN_SECONDS = 120
+# The limit that the second run is held to: trips to the busiest machine. The server has more on it: State API,
+# DHCP, TFTP, HTTP and images. Seconds are printed, and compared in tests/benchmarks.
 SECOND_RUN_TRIPS = 25
 SERVER_TRIPS = 45
 
@@ -193,7 +192,7 @@ def test_the_state_api_is_served_to_this_computer(deployed: Homelab) -> None:
         ssl.create_default_context().wrap_socket(connection, server_hostname="127.0.0.1")
 
 
-def test_the_second_run_changes_nothing_and_is_quick(deployed: Homelab) -> None:
+def test_the_second_run_changes_nothing_in_few_trips(deployed: Homelab) -> None:
     [before] = deployed.status()["virtual_machines"]
     installation = deployed("ssh", MACHINE, "cat /etc/kubestead/agent.json /proc/sys/kernel/random/boot_id")
     started = time.monotonic()
@@ -209,8 +208,6 @@ def test_the_second_run_changes_nothing_and_is_quick(deployed: Homelab) -> None:
     tell(f"second run: {seconds:.0f} s, round trips {trips}")
     assert trips.pop("lab-pxe") <= SERVER_TRIPS
     assert max(trips.values()) <= SECOND_RUN_TRIPS
-    if os.getloadavg()[0] < 2 * (os.cpu_count() or 1):
-        assert seconds < SECOND_RUN_SECONDS
 
 
 POD = """
