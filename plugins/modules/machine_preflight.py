@@ -14,6 +14,7 @@ description:
   - Looks at memory, processors, room on disk and the machine's networks, and fails with all that is too
     little or in the way. It changes nothing and needs nothing but Python on the machine.
   - A machine that is a node already is only warned of too little room, so that a run may mend it.
+  - It brings the distribution's facts, as M(ansible.builtin.setup) names them, for the roles that follow.
 extends_documentation_fragment:
   - kubestead.homelab.attributes
   - kubestead.homelab.attributes.reads
@@ -69,11 +70,29 @@ problems:
   returned: always
   type: list
   elements: str
+ansible_facts:
+  description: Facts about the machine.
+  returned: success
+  type: dict
+  contains:
+    distribution:
+      description: The distribution's name.
+      type: str
+      sample: Debian
+    distribution_major_version:
+      description: Its version, without what follows a point.
+      type: str
+      sample: "13"
+    os_family:
+      description: The family that it belongs to.
+      type: str
+      sample: Debian
 """
 
 from dataclasses import asdict
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.facts.system.distribution import DistributionFactCollector
 from ansible_collections.kubestead.homelab.plugins.module_utils.address_ranges import as_list
 from ansible_collections.kubestead.homelab.plugins.module_utils.machine_needs import Needs, judge, look
 
@@ -102,7 +121,8 @@ def main() -> None:
             machine=asdict(machine),
             problems=checked.problems,
         )
-    module.exit_json(changed=False, machine=asdict(machine), problems=[])
+    facts = DistributionFactCollector().collect(module=module)
+    module.exit_json(changed=False, machine=asdict(machine), problems=[], ansible_facts=facts)
 
 
 if __name__ == "__main__":

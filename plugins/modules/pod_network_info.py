@@ -12,16 +12,24 @@ version_added: 0.1.0
 author: Kubestead contributors (@kubestead)
 description:
   - Run it on a control plane; it asks the API with C(admin.conf) for what flannel, Calico, Cilium and
-    kube-proxy are known by.
+    kube-proxy are known by, what an apply of objects would change, and where the cluster's DNS is.
 extends_documentation_fragment:
   - kubestead.homelab.attributes
   - kubestead.homelab.attributes.reads
-options: {}
+options:
+  objects:
+    description:
+      - Objects of Kubernetes as they are to be applied. The API says by a dry run what a server-side apply
+        of the field manager C(kubestead) would do.
+    type: list
+    elements: dict
+    default: []
 """
 
 EXAMPLES = r"""
 - name: Which pod network is there
   kubestead.homelab.pod_network_info:
+    objects: "{{ lookup('ansible.builtin.template', 'flannel.yaml.j2') | from_yaml_all | list }}"
   register: seen
 """
 
@@ -48,6 +56,16 @@ endpoint:
   description: C(HOST:PORT) at which nodes reach the API, as kubeadm noted it; empty where it is not known.
   returned: always
   type: str
+would_change:
+  description: Those of O(objects) that an apply would make or change; all of them without an answer.
+  returned: always
+  type: list
+  elements: str
+  sample: [DaemonSet/kube-flannel-ds]
+dns_spread:
+  description: Whether M(kubestead.homelab.dns_spread) would have nothing to do.
+  returned: always
+  type: bool
 secrets:
   description: The names of Cilium's certificates that are there.
   returned: always
@@ -56,6 +74,8 @@ secrets:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.kubestead.homelab.plugins.module_utils.applying import Applying, name
+from ansible_collections.kubestead.homelab.plugins.module_utils.dns_spread import Dns
 from ansible_collections.kubestead.homelab.plugins.module_utils.kubeconfig import (
     Client,
     KubeconfigError,
@@ -71,13 +91,29 @@ from ansible_collections.kubestead.homelab.plugins.module_utils.pod_network impo
 
 def main() -> None:
     """Ask."""
-    module = AnsibleModule(argument_spec={}, supports_check_mode=True)
-    found, problem = PodNetwork(), ""
+    module = AnsibleModule(
+        argument_spec={"objects": {"type": "list", "elements": "dict", "default": []}},
+        supports_check_mode=True,
+    )
+    objects = module.params["objects"]
+    found, problem, spread = PodNetwork(), "", False
+    would_change = [name(one) for one in objects]
     try:
-        found = look(Client(load_kubeconfig(Paths().kubernetes / "admin.conf")))
+        client = Client(load_kubeconfig(Paths().kubernetes / "admin.conf"))
+        found = look(client)
+        would_change = Applying(client).would_change(objects)
+        dns = Dns(client)
+        spread = dns.settled() and not dns.to_move()
     except (KubeconfigError, PodNetworkError) as error:
         problem = str(error)
-    module.exit_json(changed=False, answers=not problem, problem=problem, **found.as_dict())
+    module.exit_json(
+        changed=False,
+        answers=not problem,
+        problem=problem,
+        would_change=would_change,
+        dns_spread=spread,
+        **found.as_dict(),
+    )
 
 
 if __name__ == "__main__":

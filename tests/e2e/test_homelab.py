@@ -30,8 +30,8 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 LAB_HOME = Path(os.environ.get("KUBESTEAD_LAB_HOME", "/var/lib/kubestead"))
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")
 
-# The limit that the second run is held to: trips to the busiest machine. The server has more on it: State API,
-# DHCP, TFTP, HTTP and images. Seconds are printed, and compared in tests/benchmarks.
+# The limit that the second run is held to: trips to the busiest machine. The server has more on it: State
+# API, DHCP, TFTP, HTTP and images. Seconds are printed, and compared in tests/benchmarks.
 SECOND_RUN_TRIPS = 25
 SERVER_TRIPS = 45
 

@@ -57,16 +57,21 @@ ExecStart=
 ExecStart=/usr/lib/systemd/systemd-networkd-wait-online --any --timeout=60
 """
 HOST_KEYS = """\
-# Made by kubestead.homelab: an image has no SSH host keys, each machine makes its own.
+# Made by kubestead.homelab: an image has no SSH host keys, each machine makes its own. None of RSA, which an
+# old processor takes long for. One that is empty was cut off while it was written.
 [Unit]
 Description=SSH host keys of this machine
-ConditionPathExists=!/etc/ssh/ssh_host_ed25519_key
+ConditionFileNotEmpty=!/etc/ssh/ssh_host_ed25519_key
 Before=ssh.service ssh.socket
 
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart=/usr/bin/ssh-keygen -A
+ExecStart=/bin/sh -ec 'for kind in ecdsa ed25519; do \
+    key=/etc/ssh/ssh_host_$${kind}_key; \
+    rm -f $$key $$key.pub; \
+    ssh-keygen -q -t $$kind -N "" -f $$key; \
+    done'
 
 [Install]
 WantedBy=multi-user.target
