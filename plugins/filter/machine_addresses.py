@@ -29,7 +29,7 @@ options:
 
 EXAMPLES = r"""
 - name: The names of all machines
-  kubestead.homelab.node_names:
+  kubestead.homelab.node_settings:
     hosts: "{{ seen | kubestead.homelab.machine_addresses(groups['worker']) }}"
   vars:
     seen: "{{ groups['all'] | map('extract', hostvars) }}"
