@@ -26,6 +26,7 @@ GROUPS = {
         "test_homelab",
         "test_kube_vip",
         "test_lab",
+        "test_minors",
         "test_ssh_access",
     ),
     "install": ("test_provision", "test_provision_faults"),
