@@ -8,5 +8,17 @@ shift
 [ $# -gt 0 ] || set -- test
 export PATH="$PWD/.venv/bin:$PATH"
 unset ANSIBLE_CONFIG # molecule writes its own
-cd "roles/$role"
-exec molecule "$@"
+scenario=roles/$role/molecule/default
+if [ "$*" != test ] || [ ! -e "$scenario/in-the-labs-network" ]; then
+  cd "roles/$role"
+  exec molecule "$@"
+fi
+
+# The role asks an API that only the lab's network has from here.
+step() { (cd "roles/$role" && molecule "$@"); }
+trap 'step destroy' EXIT
+step destroy
+step create
+for name in converge idempotence verify; do
+  python -m lab --lab "mol-${role//_/-}" run sh -c "cd roles/$role && exec molecule $name"
+done
