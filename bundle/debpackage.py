@@ -42,7 +42,7 @@ def build(package: Package, binary: Callable[[str], Path], architecture: str, fo
         for name, path in package.programs.items():
             _copy(binary(name), root / path)
         for text in package.texts:
-            _write(root / text.path, text.text)
+            _write(root / text.path, text.text, 0o755 if text.path.startswith("usr/bin/") else 0o644)
         for path in package.folders:
             (root / path).mkdir(parents=True, exist_ok=True)
         _control(package, root, architecture)

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from bundle import gotool
+from bundle import gotool, places
 from bundle.catalogue import Catalogue, Versions
 
 DEBIAN_BASE = ("ca-certificates",)
@@ -167,6 +167,51 @@ WantedBy=multi-user.target
 """,
 )
 
+CRIO_UNIT = TextFile(
+    "usr/lib/systemd/system/crio.service",
+    """\
+[Unit]
+Description=CRI-O, a container runtime for Kubernetes
+Documentation=https://cri-o.io
+Wants=network-online.target
+After=network-online.target
+Before=kubelet.service
+
+[Service]
+Type=notify
+ExecStart=/usr/bin/crio
+ExecReload=/bin/kill -s HUP $MAINPID
+# Containers go on when CRI-O is restarted, and have cgroups that it makes itself.
+KillMode=process
+Delegate=yes
+Restart=always
+RestartSec=5
+LimitNPROC=1048576
+LimitCORE=infinity
+TasksMax=infinity
+OOMScoreAdjust=-999
+TimeoutStartSec=0
+
+[Install]
+WantedBy=multi-user.target
+""",
+)
+
+CRIO_SETTINGS = TextFile(
+    "etc/crio/crio.conf.d/10-crio.conf",
+    """\
+# The programs that Debian has: runc and conmon, found on PATH.
+[crio.runtime]
+default_runtime = "runc"
+
+[crio.runtime.runtimes.runc]
+runtime_path = ""
+monitor_path = ""
+""",
+)
+
+PINNS = places.PROGRAMS / "pinns" / "pinns.sh"
+
 # What the pods of Kubernetes' own tests call, whatever image they run, and what single images have beside it.
 CONFORMANCE_LAYERS = {
     "tools": Furniture(
@@ -249,7 +294,7 @@ def parts(versions: Versions) -> list[Part]:
     ]
 
 
-ADDONS = ("kube-vip", "helm", "containerd", "conformance")
+ADDONS = ("kube-vip", "helm", "containerd", "crio", "conformance")
 
 
 def addons(catalogue: Catalogue, versions: Versions) -> list[Part]:
@@ -265,6 +310,7 @@ def addons(catalogue: Catalogue, versions: Versions) -> list[Part]:
         ),
         _helm(catalogue, versions),
         _containerd(versions),
+        _crio(versions),
         *([_conformance(versions)] if _minor(versions) in catalogue.conformance_images else []),
     ]
 
@@ -411,6 +457,37 @@ def _containerd(versions: Versions) -> Part:
         tags=("no_btrfs", "no_zfs", "no_devmapper"),
     )
     return Part("containerd", versions.containerd, program, packages=(package,), seconds=60)
+
+
+def _crio(versions: Versions) -> Part:
+    package = Package(
+        "cri-o",
+        f"{versions.crio}-1~kubestead",
+        "CRI-O, a container runtime for Kubernetes",
+        depends=("conmon", "runc", "iptables", "util-linux"),
+        programs={"crio": "usr/bin/crio"},
+        texts=(CRIO_UNIT, CRIO_SETTINGS, TextFile("usr/bin/pinns", PINNS.read_text(encoding="utf-8"))),
+        conffiles=(f"/{CRIO_SETTINGS.path}",),
+        reload_systemd=True,
+        homepage="https://cri-o.io",
+    )
+    program = Program(
+        "crio",
+        versions.crio,
+        120,
+        ldflags=("-linkmode external -extldflags -static",),
+        # Without libraries in C that the building computer would need: signatures are checked in Go.
+        tags=(
+            "containers_image_openpgp",
+            "containers_image_ostree_stub",
+            "exclude_graphdriver_btrfs",
+            "btrfs_noversion",
+            "netgo",
+            "osusergo",
+        ),
+        cgo=True,
+    )
+    return Part("crio", versions.crio, program, packages=(package,), seconds=120)
 
 
 def _conformance(versions: Versions) -> Part:

@@ -42,6 +42,7 @@ class Expected:
     rescued: bool = False
     message: str | None = None
     features: dict[str, str] = field(default_factory=dict)
+    ahead: float = 0  # seconds that the clock was put forward when it was last heard of, for an expiry
 
     def may(self, wanted: str, initial: str, locked: bool) -> bool:
         """Whether it may go to another state."""
@@ -53,6 +54,7 @@ class Expected:
     def enter(self, wanted: str) -> None:
         """Come to another state."""
         self.state = wanted
+        self.ahead = 0
         self.version += 1
         if wanted != "rescue":
             self.before_rescue, self.rescued = None, False
@@ -137,6 +139,7 @@ class StoreModel(RuleBasedStateMachine):
             machine.enter(state)
         machine.message = given["message"]
         machine.features |= given["features"]
+        machine.ahead = 0
         self.expected[mac] = machine
 
     @rule(
@@ -217,7 +220,11 @@ class StoreModel(RuleBasedStateMachine):
     def expire(self, hours: float) -> None:
         """Time passes for machines that say nothing. (The clock does not: later reports are on time.)"""
         seconds = hours * 3600
-        late = {mac for mac, each in self.expected.items() if DEADLINES.get(each.state or "", 1e9) <= seconds}
+        late = {
+            mac
+            for mac, each in self.expected.items()
+            if each.ahead + DEADLINES.get(each.state or "", 1e9) <= seconds
+        }
         now = datetime.now(timezone.utc) + timedelta(seconds=seconds)
         assert {record.mac for record in self.store.expire(now)} == late
         assert self.store.expire(now) == []
@@ -225,6 +232,7 @@ class StoreModel(RuleBasedStateMachine):
             machine = self.expected[mac]
             if machine.state == "rescue":
                 self._leave_rescue(mac, machine, "the time for its rescue has passed")
+                machine.ahead = seconds
                 continue
             machine.enter("failed")
             self.kinds.append(("deadline", mac, "failed"))

@@ -110,5 +110,5 @@ def test_any_change_is_another_state(tmp_path: Path) -> None:
 def test_it_looks_at_ansible_at_ours_and_at_what_ours_need(tmp_path: Path) -> None:
     [ansibles, ours, kubernetes] = payload_cache.roots([str(tmp_path)])
     assert (ansibles / "modules" / "command.py").is_file()
-    assert (ours / "modules" / "swap.py").is_file()
+    assert (ours / "modules" / "node_settings.py").is_file()
     assert kubernetes == tmp_path / "ansible_collections/kubernetes/core/plugins"
