@@ -457,11 +457,11 @@ class CallbackModule(CallbackBase):
 
 def _rescuable(task: t.Any) -> bool:
     """Tell whether a task stands in the first part of a block that has a rescue."""
-    inner, outer = task, getattr(task, "_parent", None)
+    # An imported role's blocks stand in the block in place of the import, which is their parent all the same.
+    passed, outer = {task._uuid}, task._parent
     while outer is not None:
-        if getattr(outer, "rescue", None):
-            uuids = {getattr(one, "_uuid", None) for one in outer.block}
-            if getattr(inner, "_uuid", None) in uuids:
-                return True
-        inner, outer = outer, getattr(outer, "_parent", None)
+        if getattr(outer, "rescue", None) and any(one._uuid in passed for one in outer.block):
+            return True
+        passed.add(outer._uuid)
+        outer = outer._parent
     return False

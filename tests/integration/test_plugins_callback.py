@@ -312,6 +312,22 @@ def test_a_rescued_failure_is_none_and_a_failed_rescue_is_one(api: Api, run: Run
     }
 
 
+@pytest.mark.parametrize("way", ["import", "include"])
+def test_the_diagnosis_of_a_role_that_failed_is_the_failure(run: Runner, way: str) -> None:
+    (run.folder / "roles" / "broken" / "tasks").mkdir(parents=True)
+    (run.folder / "roles" / "broken" / "tasks" / "main.yml").write_text(
+        "- ansible.builtin.fail: {msg: first}\n", encoding="utf-8"
+    )
+    tasks = f"""\
+- block:
+    - ansible.builtin.{way}_role: {{name: broken}}
+  rescue:
+    - ansible.builtin.fail: {{msg: second}}"""
+    _, said, summary = run(play("prepare", tasks, hosts="a"), None)
+    assert summary["failure"]["message"] == "second", said
+    assert [one["message"] for one in summary["failures"]] == ["second"]
+
+
 def test_software_that_cannot_be_reached_has_its_own_kind(run: Runner, tmp_path: Path) -> None:
     (tmp_path / "library").mkdir()
     (tmp_path / "library" / "probe.py").write_text(
