@@ -20,8 +20,8 @@ from lab.process import Process, run, wait_until
 from lab.spec import GATEWAY, SUITES, NodeSpec
 
 APT_PROXY = f"http://{GATEWAY}:3142"
-# On the disk itself: containerd cannot lay an overlay over an overlay, and etcd wants its fsync.
-_OWN_DISK = ("containerd", "kubelet", "etcd")
+# On the disk itself: containerd and CRI-O cannot lay an overlay over an overlay, and etcd wants its fsync.
+_OWN_DISK = ("containerd", "containers", "kubelet", "etcd")
 _FILES = Path(__file__).with_name("files")
 
 
