@@ -11,7 +11,7 @@ version_added: 0.1.0
 author: Kubestead contributors (@kubestead)
 description:
   - The first that answers for the cluster. When none does, the first that has the cluster's data; when there
-    is none, the preferred one, else the first.
+    is none, the one that has claimed the cluster, else the first.
   - Control planes of which nothing is known were not asked, or did not answer, and are passed over.
 positional: _input, hostvars
 options:
@@ -22,13 +22,10 @@ options:
     required: true
   hostvars:
     description: The variables of all hosts. Looked at is what M(kubestead.homelab.kubeadm_facts) said,
-      registered as C(kubestead_node).
+      registered as C(kubestead_node), and on the first what M(kubestead.homelab.cluster_claim) said,
+      registered as C(kubestead_claim).
     type: dict
     required: true
-  preferred:
-    description: Who is to make a cluster that is not there yet.
-    type: str
-    default: ""
 """
 
 EXAMPLES = r"""
@@ -48,13 +45,17 @@ import typing as t
 from ..module_utils.acting_control_plane import acting_control_plane as choose
 
 
-def acting_control_plane(hosts: t.Sequence[str], hostvars: t.Mapping[str, t.Any], preferred: str = "") -> str:
+def acting_control_plane(hosts: t.Sequence[str], hostvars: t.Mapping[str, t.Any]) -> str:
     """Return the host that acts."""
-    facts = {}
+    facts, preferred = {}, ""
     for host in hosts:
-        asked = hostvars[host].get("kubestead_node") if host in hostvars else None
+        variables = hostvars[host] if host in hostvars else {}
+        asked = variables.get("kubestead_node")
         if asked and asked.get("kubeadm"):
             facts[host] = asked["kubeadm"]
+        if host == hosts[0]:
+            claim = (variables.get("kubestead_claim") or {}).get("claim") or {}
+            preferred = claim.get("holder") or ""
     return choose(facts, preferred) or next(iter(hosts), "")
 
 
