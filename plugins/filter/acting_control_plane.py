@@ -48,8 +48,8 @@ from ..module_utils.acting_control_plane import acting_control_plane as choose
 def acting_control_plane(hosts: t.Sequence[str], hostvars: t.Mapping[str, t.Any]) -> str:
     """Return the host that acts."""
     facts, preferred = {}, ""
-    for host in hosts:
-        variables = hostvars[host] if host in hostvars else {}
+    for host in filter(hostvars.__contains__, hosts):
+        variables = hostvars[host]
         asked = variables.get("kubestead_node")
         if asked and asked.get("kubeadm"):
             facts[host] = asked["kubeadm"]
