@@ -97,13 +97,13 @@ suite_molecule() {
 # Two groups of tests side by side (tests/e2e/conftest.py).
 suite_e2e() {
   can_carry_lab e2e || return 0
-  check "e2e" python -m pytest tests/e2e --ignore tests/e2e/test_faults.py --ignore tests/e2e/test_cycle.py \
-    --numprocesses 2 -vv -ra --durations=25
+  check "e2e" python -m pytest tests/e2e --ignore tests/e2e/test_faults.py --ignore tests/e2e/test_high_availability_faults.py \
+    --ignore tests/e2e/test_cycle.py --numprocesses 2 -vv -ra --durations=40
 }
 
 suite_faults() {
   can_carry_lab faults || return 0
-  check "faults" python -m pytest tests/e2e/test_faults.py -vv -s -ra
+  check "faults" python -m pytest tests/e2e/test_faults.py tests/e2e/test_high_availability_faults.py -vv -s -ra
 }
 
 suite_cycle() {

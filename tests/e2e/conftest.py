@@ -23,6 +23,7 @@ GROUPS = {
         "test_faults",
         "test_first_boot",
         "test_high_availability",
+        "test_high_availability_faults",
         "test_homelab",
         "test_kube_vip",
         "test_lab",
@@ -39,7 +40,6 @@ MACHINES = [
     # Somebody's disk, that boots and must stay as it is, though it is large enough.
     MachineSpec("stone", "10.77.0.43", "52:54:00:77:00:43", "bios", GIB * 5 // 4),
     MachineSpec("small", "10.77.0.44", "52:54:00:77:00:44", "bios", GIB // 16),
-    MachineSpec("faulty", "10.77.0.45", "52:54:00:77:00:45", "bios", 4 * GIB),
 ]
 
 

@@ -85,13 +85,23 @@ def test_a_reboot_boots_the_disk_of_the_same_installation(install_lab: InstallLa
     install_lab["uefi"].cut()
 
 
-def test_reinstall_installs_again(install_lab: InstallLab) -> None:
+def test_reinstall_installs_again_through_power_cuts(install_lab: InstallLab) -> None:
+    """Cut before the image comes, and cut when all of it is written: each boot begins anew."""
     before = installed_id(install_lab, "bios")
     install_lab.ssh("bios", "touch /root/old")
     with pytest.raises(StateApiRefusedError, match="reinstall"):
         install_lab.act("bios", "install")
     install_lab.act("bios", "reinstall")
-    install_lab.install("bios")
+    for attempt, phases in enumerate((("download", "disk"), ("bootloader",)), start=1):
+        install_lab.switch_on("bios")
+        install_lab.wait_phase("bios", *phases)
+        install_lab["bios"].cut()
+        view = install_lab.view("bios")
+        assert (view["state"], view["install"]["attempts"]) == ("installing", attempt)
+    install_lab.switch_on("bios")
+    install_lab.wait_installed("bios", attempt=3)
+    install_lab.provision("bios")
+    assert install_lab.view("bios")["state"] == "ready"
     assert installed_id(install_lab, "bios") != before
     install_lab.ssh("bios", "test ! -e /root/old")
     install_lab["bios"].cut()
