@@ -41,6 +41,10 @@ options:
     description: An address that the machine has to be able to carry, so that lies in one of its networks.
     type: str
     default: ""
+  kubeadm:
+    description: Also tell what M(kubestead.homelab.kubeadm_facts) tells, in the same round trip.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -65,6 +69,10 @@ machine:
     networks: {10.0.0.0/24: eth0}
     routes: {10.0.0.0/24: eth0}
     member: false
+kubeadm:
+  description: What RV(kubestead.homelab.kubeadm_facts#module:kubeadm) is.
+  returned: when O(kubeadm)
+  type: dict
 problems:
   description: What is too little or in the way.
   returned: always
@@ -95,6 +103,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.facts.system.distribution import DistributionFactCollector
 from ansible_collections.kubestead.homelab.plugins.module_utils.address_ranges import as_list
 from ansible_collections.kubestead.homelab.plugins.module_utils.machine_needs import Needs, judge, look
+from ansible_collections.kubestead.homelab.plugins.module_utils.node_state import probe
 
 
 def main() -> None:
@@ -106,6 +115,7 @@ def main() -> None:
             "disk": {"type": "int", "default": 0},
             "ranges": {"type": "dict", "default": {}},
             "vip": {"type": "str", "default": ""},
+            "kubeadm": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
@@ -122,7 +132,8 @@ def main() -> None:
             problems=checked.problems,
         )
     facts = DistributionFactCollector().collect(module=module)
-    module.exit_json(changed=False, machine=asdict(machine), problems=[], ansible_facts=facts)
+    more = {"kubeadm": probe().as_dict()} if given["kubeadm"] else {}
+    module.exit_json(changed=False, machine=asdict(machine), problems=[], ansible_facts=facts, **more)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,11 @@ options:
     type: list
     elements: dict
     default: []
+  nodes:
+    description: Nodes that are to be ready.
+    type: list
+    elements: str
+    default: []
 """
 
 EXAMPLES = r"""
@@ -62,6 +67,11 @@ would_change:
   type: list
   elements: str
   sample: [DaemonSet/kube-flannel-ds]
+not_ready:
+  description: What keeps those of O(nodes) from being ready, as sentences.
+  returned: always
+  type: list
+  elements: str
 dns_spread:
   description: Whether M(kubestead.homelab.dns_spread) would have nothing to do.
   returned: always
@@ -81,7 +91,11 @@ from ansible_collections.kubestead.homelab.plugins.module_utils.kubeconfig impor
     KubeconfigError,
     load_kubeconfig,
 )
-from ansible_collections.kubestead.homelab.plugins.module_utils.node_state import Paths
+from ansible_collections.kubestead.homelab.plugins.module_utils.node_state import (
+    Paths,
+    cluster_view,
+    not_ready,
+)
 from ansible_collections.kubestead.homelab.plugins.module_utils.pod_network import (
     PodNetwork,
     PodNetworkError,
@@ -92,7 +106,10 @@ from ansible_collections.kubestead.homelab.plugins.module_utils.pod_network impo
 def main() -> None:
     """Ask."""
     module = AnsibleModule(
-        argument_spec={"objects": {"type": "list", "elements": "dict", "default": []}},
+        argument_spec={
+            "objects": {"type": "list", "elements": "dict", "default": []},
+            "nodes": {"type": "list", "elements": "str", "default": []},
+        },
         supports_check_mode=True,
     )
     objects = module.params["objects"]
@@ -111,6 +128,7 @@ def main() -> None:
         answers=not problem,
         problem=problem,
         would_change=would_change,
+        not_ready=not_ready(cluster_view(Paths()), module.params["nodes"]),
         dns_spread=spread,
         **found.as_dict(),
     )
