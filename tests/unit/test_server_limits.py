@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 from ipaddress import ip_network
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -126,7 +127,8 @@ def test_nobody_else_does() -> None:
     assert who("10.0.0.5", {"X-Forwarded-Proto": "gopher"}) == "10.0.0.5 http"
 
 
-def test_too_many_requests_are_told_when_to_come_again() -> None:
+def test_too_many_requests_are_told_when_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kubestead.api.limits.time", SimpleNamespace(monotonic=lambda: 100.0))
     asked: list[Scope] = []
 
     def exempt(scope: Scope) -> bool:
