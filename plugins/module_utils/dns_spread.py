@@ -28,8 +28,8 @@ def _ready(thing: Object) -> bool:
 
 
 def _tolerated(taint: Object, tolerations: t.Iterable[Object]) -> bool:
-    """Whether a pod may come to a node with the taint, by Kubernetes' rules of taints and tolerations."""
-    return taint.get("effect") == "PreferNoSchedule" or any(
+    """Whether a pod tolerates the taint, by Kubernetes' rules of taints and tolerations."""
+    return any(
         one.get("effect") in (None, "", taint.get("effect"))
         and one.get("key") in (None, "", taint.get("key"))
         and (one.get("operator") == "Exists" or one.get("value", "") == taint.get("value", ""))
@@ -37,39 +37,48 @@ def _tolerated(taint: Object, tolerations: t.Iterable[Object]) -> bool:
     )
 
 
-def usable_nodes(nodes: t.Iterable[Object], spec: Object) -> set[str]:
-    """Return the names of the nodes that are ready and take pods of this specification."""
+def usable_nodes(nodes: t.Iterable[Object], spec: Object, *, gladly: bool = False) -> set[str]:
+    """Return the names of the nodes that are ready and take pods of this specification.
+
+    gladly: without those that would rather not have them (`PreferNoSchedule`).
+    """
     wanted = (spec.get("nodeSelector") or {}).items()
     tolerations = spec.get("tolerations") or []
+
+    def takes(taint: Object) -> bool:
+        prefers = taint.get("effect") == "PreferNoSchedule" and not gladly
+        return prefers or _tolerated(taint, tolerations)
+
     return {
         node["metadata"]["name"]
         for node in nodes
         if _ready(node)
         and wanted <= (node["metadata"].get("labels") or {}).items()
-        and all(_tolerated(taint, tolerations) for taint in node["spec"].get("taints") or [])
+        and all(takes(taint) for taint in node["spec"].get("taints") or [])
     }
 
 
 def to_move(pods: t.Iterable[Object], nodes: t.Iterable[Object], spec: Object) -> list[Pod]:
     """Return the pods to be made anew, by namespace and name.
 
-    All but one where a single node has them all and another could take some; and all where none of their
-    nodes is there any more. None where the pods do not prefer nodes apart: they would come back.
+    All but one where a single node has them all and another would gladly take some; and all where none of
+    their nodes is there any more. None where the pods do not prefer nodes apart: they would come back.
     """
     nodes = list(nodes)
-    usable = usable_nodes(nodes, spec)
     affinity = spec.get("affinity") or {}
     apart = affinity.get("podAntiAffinity") or spec.get("topologySpreadConstraints")
     homes: dict[str, list[Pod]] = {}
     for pod in sorted(pods, key=lambda one: (not _ready(one), one["metadata"]["name"])):
         who = (pod["metadata"]["namespace"], pod["metadata"]["name"])
         homes.setdefault(pod["spec"]["nodeName"], []).append(who)
-    if not apart or not usable - set(homes):
+    if not apart or not usable_nodes(nodes, spec) - set(homes):
         return []
     # A node that takes no new pods goes on with those that it has: it is not lost.
     if not set(homes) & {node["metadata"]["name"] for node in nodes if _ready(node)}:
         return [pod for home in homes for pod in homes[home]]
-    return next(iter(homes.values()))[1:] if len(homes) == 1 else []
+    if len(homes) > 1 or not usable_nodes(nodes, spec, gladly=True) - set(homes):
+        return []
+    return next(iter(homes.values()))[1:]
 
 
 class Dns:

@@ -111,6 +111,17 @@ def test_tolerations(toleration: dict[str, str], usable: bool) -> None:
     assert bool(usable_nodes([tainted], {"tolerations": [toleration]})) is usable
     weak = node("w-1", {"key": "gpu", "value": "only", "effect": "PreferNoSchedule"})
     assert usable_nodes([weak], {}) == {"w-1"}
+    assert bool(usable_nodes([weak], {"tolerations": [toleration]}, gladly=True)) is (
+        usable and toleration.get("effect") != "NoSchedule"
+    )
+
+
+def test_to_a_node_that_would_rather_not_pods_only_go_when_theirs_is_lost() -> None:
+    """The scheduler may well put them back to where they were, each time."""
+    pods = [pod("a", "w-1"), pod("b", "w-1")]
+    reluctant = node("w-2", {"key": "gpu", "value": "only", "effect": "PreferNoSchedule"})
+    assert moved(pods, node("w-1"), reluctant) == []
+    assert moved(pods, node("w-1", ready="Unknown"), reluctant) == ["a", "b"]
 
 
 class Api:
