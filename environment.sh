@@ -4,7 +4,7 @@
 # made from a lock file and made again only when that file changes. Exit 3: this computer lacks something.
 
 # A setting of many containers. Without byte code each process of Ansible, and it has one for each task and host,
-# compiles its plugins anew: the second run of the lab took LONGER as long.
+# compiles its plugins anew; its start alone takes twice as long.
 unset PYTHONDONTWRITEBYTECODE
 
 # become_root SCRIPT [ARGUMENT…]: the same again as root; the password is asked for once, here.
