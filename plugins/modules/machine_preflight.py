@@ -14,7 +14,8 @@ description:
   - Looks at memory, processors, room on disk and the machine's networks, and fails with all that is too
     little or in the way. It changes nothing and needs nothing but Python on the machine.
   - A machine that is a node already is only warned of too little room, so that a run may mend it.
-  - It brings the distribution's facts, as M(ansible.builtin.setup) names them, for the roles that follow.
+  - It brings the distribution's facts, as M(ansible.builtin.setup) names them, for the roles that follow;
+    none of a distribution that it does not know.
 extends_documentation_fragment:
   - kubestead.homelab.attributes
   - kubestead.homelab.attributes.reads
@@ -79,7 +80,7 @@ problems:
   type: list
   elements: str
 ansible_facts:
-  description: Facts about the machine.
+  description: Facts about the machine, of a distribution that is known.
   returned: success
   type: dict
   contains:
@@ -100,8 +101,8 @@ ansible_facts:
 from dataclasses import asdict
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.facts.system.distribution import DistributionFactCollector
 from ansible_collections.kubestead.homelab.plugins.module_utils.address_ranges import as_list
+from ansible_collections.kubestead.homelab.plugins.module_utils.distribution import distribution_facts
 from ansible_collections.kubestead.homelab.plugins.module_utils.machine_needs import Needs, judge, look
 from ansible_collections.kubestead.homelab.plugins.module_utils.node_state import probe
 
@@ -131,7 +132,7 @@ def main() -> None:
             machine=asdict(machine),
             problems=checked.problems,
         )
-    facts = DistributionFactCollector().collect(module=module)
+    facts = distribution_facts()
     more = {"kubeadm": probe().as_dict()} if given["kubeadm"] else {}
     module.exit_json(changed=False, machine=asdict(machine), problems=[], ansible_facts=facts, **more)
 
