@@ -14,6 +14,7 @@ import binascii
 import json
 import os
 import re
+import socket
 import ssl
 import typing as t
 from dataclasses import dataclass
@@ -107,34 +108,52 @@ def _context(authority: bytes, certificate: bytes, key: bytes, check_name: bool)
 
 
 class Client:
-    """Requests to one API server, straight: proxies of the environment are not used."""
+    """Requests to one API server over one connection, straight: proxies of the environment are not used."""
 
     def __init__(self, config: Kubeconfig, timeout: float = 5.0, check_name: bool = True) -> None:
         """Use the server and the credentials of `config`."""
         address = urlsplit(config.server)
         if address.scheme != "https" or not address.hostname:
             raise KubeconfigError(f"its server is {config.server}, expected https://HOST:PORT")
-        self._host, self._port, self._timeout = address.hostname, address.port or 443, timeout
         try:
-            self._context = _context(config.authority, config.certificate, config.key, check_name)
+            context = _context(config.authority, config.certificate, config.key, check_name)
         except (ssl.SSLError, ValueError, OSError) as error:
             raise KubeconfigError(f"its certificates cannot be used: {error}") from error
+        self._connection = HTTPSConnection(
+            address.hostname, address.port or 443, timeout=timeout, context=context
+        )
 
     def request(
         self, path: str, method: str = "GET", body: t.Any = None, content_type: str = "application/json"
     ) -> Answer:
-        """Send one request; connection errors come back as an answer of status 0."""
-        connection = HTTPSConnection(self._host, self._port, timeout=self._timeout, context=self._context)
+        """Send one request; connection errors come back as an answer of status 0.
+
+        The server may have ended the connection since the last request, or have gone away and come back: then
+        it is asked once more over a new one. What may not be sent twice (POST) gets a new one at once.
+        """
+        if method == "POST":
+            self._connection.close()
+        attempts = 2 if self._connection.sock else 1
+        answer = Answer(0, "")
+        for _attempt in range(attempts):
+            try:
+                return self._send(path, method, body, content_type)
+            except (OSError, HTTPException) as error:
+                answer = Answer(0, str(error) or type(error).__name__)
+                if isinstance(error, socket.timeout):
+                    break
+        return answer
+
+    def _send(self, path: str, method: str, body: t.Any, content_type: str) -> Answer:
         try:
-            connection.request(
+            self._connection.request(
                 method,
                 path,
                 body=None if body is None else json.dumps(body),
                 headers={"Accept": "application/json", "Content-Type": content_type},
             )
-            reply = connection.getresponse()
+            reply = self._connection.getresponse()
             return Answer(reply.status, reply.read().decode("utf-8", "replace"))
-        except (OSError, HTTPException) as error:
-            return Answer(0, str(error) or type(error).__name__)
-        finally:
-            connection.close()
+        except (OSError, HTTPException):
+            self._connection.close()
+            raise
