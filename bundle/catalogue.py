@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: Kubestead contributors
-"""The versions that belong together, read from the one catalogue in ``roles/artifacts``."""
+"""The versions that belong together, from the one catalogue in ``roles/artifacts``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bundle.errors import WrongInputError
 
 @dataclass(frozen=True)
 class Versions:
-    """One minor's entry of ``artifacts_catalogue``, with what a bundle built from Go modules has instead."""
+    """One minor's entry of the catalogue, with what a bundle built from Go modules has instead."""
 
     kubernetes: str
     package_revision: str
@@ -48,7 +48,7 @@ class PublicUrl:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """What the artifacts role says: versions by minor, image families, public addresses."""
+    """What the role artifacts says: versions by minor, image families, public addresses."""
 
     default_minor: str
     minors: Mapping[str, Versions]
@@ -68,7 +68,7 @@ class Catalogue:
         if minor not in buildable:
             raise WrongInputError(
                 f"Kubernetes {minor!r} cannot be built into a bundle: give one of {', '.join(buildable)}"
-                " (those that have an entry in artifacts_catalogue and a folder in bundle/modules)."
+                " (those in roles/artifacts/files/catalogue.yml with a folder in bundle/modules)."
             )
         return self.minors[minor]
 
@@ -82,20 +82,25 @@ class Catalogue:
         return [repository, *self.public_registries]
 
 
-def load(path: Path = places.CATALOGUE) -> Catalogue:
-    """Read the catalogue; everything that is wrong in it is told at once."""
+def _read(path: Path) -> dict[str, Any]:
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise WrongInputError(f"{path}: the catalogue of versions cannot be read: {error}") from error
+    return found if isinstance(found, dict) else {}
+
+
+def load(path: Path = places.CATALOGUE, defaults: Path = places.ARTIFACTS) -> Catalogue:
+    """Read the catalogue and the role's variables; everything that is wrong in them is told at once."""
+    known, data = _read(path), _read(defaults)
     problems: list[str] = []
     minors: dict[str, Versions] = {}
     wanted = [f.name for f in fields(Versions)]
-    for minor, said in (data.get("artifacts_catalogue") or {}).items():
+    for minor, said in (known.get("versions") or {}).items():
         entry = said | (said.get("modules") or {})
         missing = [key for key in wanted if not isinstance(entry.get(key), str)]
         if missing:
-            problems.append(f"{path}: artifacts_catalogue[{minor!r}] lacks {', '.join(missing)} (text)")
+            problems.append(f"{path}: versions[{minor!r}] lacks {', '.join(missing)} (text)")
         else:
             minors[str(minor)] = Versions(**{key: entry[key] for key in wanted})
     texts = {
@@ -110,7 +115,9 @@ def load(path: Path = places.CATALOGUE) -> Catalogue:
     }
     homes = data.get("artifacts_homes") or {}
     texts |= {f"artifacts_homes.{key}": homes.get(key) for key in ("kubernetes_packages", "helm")}
-    problems += [f"{path}: {key} must be plain text" for key, v in texts.items() if not isinstance(v, str)]
+    problems += [
+        f"{defaults}: {key} must be plain text" for key, v in texts.items() if not isinstance(v, str)
+    ]
     if problems:
         raise WrongInputError(*problems)
     return Catalogue(
@@ -123,7 +130,7 @@ def load(path: Path = places.CATALOGUE) -> Catalogue:
         helm_home=str(texts["artifacts_homes.helm"]),
         public_registries=tuple(_url(u) for u in data.get("artifacts_probe_registries") or []),
         packages_base=f"https://{texts['artifacts_homes.kubernetes_packages']}",
-        conformance_images=data.get("artifacts_conformance_images") or {},
+        conformance_images=known.get("conformance_images") or {},
     )
 
 

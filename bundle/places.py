@@ -9,7 +9,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parent
-CATALOGUE = CHECKOUT / "roles" / "artifacts" / "defaults" / "main.yml"
+ARTIFACTS = CHECKOUT / "roles" / "artifacts" / "defaults" / "main.yml"
+CATALOGUE = CHECKOUT / "roles" / "artifacts" / "files" / "catalogue.yml"
 MODULES = HERE / "modules"
 COMMON = MODULES / "common"
 PROGRAMS = HERE / "programs"

@@ -24,7 +24,7 @@ from tests.unit.pod_network_templates import CALICO, CILIUM, render
 
 pytestmark = pytest.mark.skipif(bool(lack()), reason=lack())
 
-VERSIONS = yaml.safe_load(places.CATALOGUE.read_text())["artifacts_catalogue"][catalogue.load().default_minor]
+VERSIONS = yaml.safe_load(places.CATALOGUE.read_text())["versions"][catalogue.load().default_minor]
 MORE_OF_CILIUM = {
     "cni_cilium_kube_proxy_replacement": True,
     "cni_cilium_l2_announcements": True,

@@ -10,9 +10,10 @@ import pytest
 import yaml
 
 from bundle import catalogue, places
+from plugins.filter.catalogue import catalogue as part
 
-DEFAULTS: dict[str, Any] = yaml.safe_load(places.CATALOGUE.read_text(encoding="utf-8"))
-ENTRIES: dict[str, dict[str, Any]] = DEFAULTS["artifacts_catalogue"]
+DEFAULTS: dict[str, Any] = yaml.safe_load(places.ARTIFACTS.read_text(encoding="utf-8"))
+ENTRIES: dict[str, dict[str, Any]] = part("versions")
 MINORS = [f"1.{minor}" for minor in range(29, 38)]
 
 
@@ -51,7 +52,7 @@ def test_containerd_is_one_that_the_kubelet_takes(minor: str) -> None:
 )
 def test_what_is_downloaded_has_a_checksum(file: str, key: str) -> None:
     """For every version that a minor leads to."""
-    sums = DEFAULTS["artifacts_checksums"][file]
+    sums = part("checksums")[file]
     for minor, entry in ENTRIES.items():
         assert re.fullmatch(r"[0-9a-f]{64}", sums.get(entry[key], "")), f"{minor}: {file} {entry[key]}"
 
@@ -67,3 +68,21 @@ def test_what_the_proxy_does_not_have_is_replaced_for_builds_only() -> None:
     """A bundle from modules has crictl 1.36.0 for 1.29, machines with the public packages 1.29.0."""
     assert ENTRIES["1.29"]["cri_tools"] == "1.29.0"
     assert catalogue.load().minors["1.29"].cri_tools == "1.36.0"
+
+
+def test_one_minor_by_itself() -> None:
+    """That is what a run asks for."""
+    assert part("versions", "1.36") == ENTRIES["1.36"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (("sums",), "versions, conformance_images, checksums, and not sums"),
+        (("versions", "1.3"), "1.37, and not 1.3"),
+    ],
+)
+def test_what_there_is_not_is_an_error(asked: tuple[str, ...], told: str) -> None:
+    """It names what there is."""
+    with pytest.raises(ValueError, match=told):
+        part(*asked)

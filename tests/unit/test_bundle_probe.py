@@ -132,12 +132,13 @@ def test_modules_say_what_must_be_installed(tmp_path: Path, monkeypatch: pytest.
 
 def test_catalogue_tells_everything_that_is_wrong(tmp_path: Path) -> None:
     """A broken catalogue is one message with all problems."""
-    file = tmp_path / "main.yml"
-    file.write_text("artifacts_catalogue: {'1.36': {kubernetes: 1.36}}\n", encoding="utf-8")
+    file, defaults = tmp_path / "catalogue.yml", tmp_path / "main.yml"
+    file.write_text("versions: {'1.36': {kubernetes: 1.36}}\n", encoding="utf-8")
+    defaults.write_text("artifacts_source: public\n", encoding="utf-8")
     with pytest.raises(WrongInputError) as caught:
-        catalogue.load(file)
+        catalogue.load(file, defaults)
     text = "\n".join(caught.value.problems)
-    assert "artifacts_catalogue['1.36'] lacks kubernetes, package_revision" in text
+    assert "versions['1.36'] lacks kubernetes, package_revision" in text
     assert "artifacts_kubernetes_minor must be plain text" in text
     with pytest.raises(WrongInputError, match="cannot be read"):
         catalogue.load(tmp_path / "none")
