@@ -12,8 +12,7 @@ version_added: 0.1.0
 author: Kubestead contributors (@kubestead)
 description:
   - Checks what an inventory says of a cluster, its machines, address ranges and versions, against each
-    other, and fails with all problems at once. No machine is asked; run it on the controller before
-    anything else.
+    other, and fails with all problems at once. No machine is asked: it does its work on the controller.
   - An even number of control planes, and versions that are not tested together, are only warned of.
 extends_documentation_fragment:
   - kubestead.homelab.attributes
@@ -102,7 +101,6 @@ EXAMPLES = r"""
     addresses: {cp-1: 10.0.0.11, cp-2: 10.0.0.12, cp-3: 10.0.0.13, worker-1: 10.0.0.21}
     pod_subnet: 10.244.0.0/16
     service_subnet: 10.96.0.0/12
-  delegate_to: localhost
 """
 
 RETURN = r"""
@@ -112,92 +110,3 @@ problems:
   type: list
   elements: str
 """
-
-from typing import Any, Mapping
-
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubestead.homelab.plugins.module_utils.address_ranges import (
-    Checked,
-    as_list,
-    check_machines,
-    check_ranges,
-    check_sizes,
-    load_balancer_networks,
-)
-from ansible_collections.kubestead.homelab.plugins.module_utils.cluster_inputs import (
-    RUNTIMES,
-    check_kubernetes,
-    check_pairs,
-    check_pod_network,
-    check_required,
-    check_runtimes,
-)
-
-
-def check(given: Mapping[str, Any]) -> Checked:
-    """Check everything that the options say."""
-    addresses, control_planes = given["addresses"], given["control_planes"]
-    checked = check_machines(control_planes, given["workers"], given["names"], addresses)
-    problems = checked.problems
-    balanced, wrong = load_balancer_networks(given["load_balancer_ranges"])
-    problems += wrong
-    ranges = {
-        "the pod range": given["pod_subnet"],
-        "the service range": given["service_subnet"],
-        **given["ranges"],
-        **balanced,
-    }
-    problems += check_ranges(ranges, addresses)
-    machines = len(control_planes) + len(given["workers"])
-    problems += check_sizes(given["pod_subnet"], given["service_subnet"], machines)
-    problems += given["further"]
-    problems += check_pod_network(given["pod_network"])
-    problems += check_runtimes(given["runtimes"])
-    problems += check_required(given["required"], given["reasons"])
-    if given["kubernetes"] or given["minor"]:
-        problems += check_kubernetes(given["kubernetes"], given["minor"], given["minors"])
-        unused = set(RUNTIMES) - set(given["runtimes"].values()) if given["runtimes"] else set()
-        programs = {name: str(text) for name, text in given["programs"].items() if name not in unused}
-        pairs = check_pairs(given["kubernetes"], programs)
-        problems += pairs.problems
-        checked.warnings += pairs.warnings
-    return checked
-
-
-def main() -> None:
-    """Check everything and fail with all of it."""
-    module = AnsibleModule(
-        argument_spec={
-            "control_planes": {"type": "list", "elements": "str", "required": True},
-            "workers": {"type": "list", "elements": "str", "default": []},
-            "names": {"type": "dict", "default": {}},
-            "addresses": {"type": "dict", "default": {}},
-            "pod_subnet": {"type": "str", "required": True},
-            "service_subnet": {"type": "str", "required": True},
-            "ranges": {"type": "dict", "default": {}},
-            "load_balancer_ranges": {"type": "list", "elements": "str", "default": []},
-            "kubernetes": {"type": "str", "default": ""},
-            "minor": {"type": "str", "default": ""},
-            "minors": {"type": "list", "elements": "str", "default": []},
-            "runtimes": {"type": "dict", "default": {}},
-            "programs": {"type": "dict", "default": {}},
-            "pod_network": {"type": "str", "default": "flannel"},
-            "further": {"type": "list", "elements": "str", "default": []},
-            "required": {"type": "dict", "default": {}},
-            "reasons": {"type": "dict", "default": {}},
-        },
-        supports_check_mode=True,
-    )
-    checked = check(module.params)
-    for warning in checked.warnings:
-        module.warn(warning)
-    if checked.problems:
-        module.fail_json(
-            msg=f"Nothing was touched. To be put right first:{as_list(checked.problems)}",
-            problems=checked.problems,
-        )
-    module.exit_json(changed=False, problems=[])
-
-
-if __name__ == "__main__":
-    main()

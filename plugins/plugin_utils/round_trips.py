@@ -28,6 +28,7 @@ _ON_CONTROLLER = frozenset(
         "set_fact",
         "set_stats",
         "validate_argument_spec",
+        "kubestead.homelab.cluster_preflight",
     }
 )
 _BUILTIN = ("ansible.builtin.", "ansible.legacy.")
