@@ -180,6 +180,12 @@ class NodeState:
         """Return plain data, as a module returns it."""
         return asdict(self)
 
+    @classmethod
+    def of(cls, facts: t.Mapping[str, t.Any]) -> NodeState:
+        """Take a node's own facts from plain data, without what it sees of its cluster."""
+        own = {name: value for name, value in facts.items() if name != "cluster"}
+        return cls(**{**own, "kubelet": Kubelet(**own["kubelet"])})
+
 
 def classify(node: NodeState) -> str:
     """Say what the node is by the files on it: none, control_plane, worker or partial."""
