@@ -51,9 +51,7 @@ FILE = Path(__file__).parents[2] / "roles" / "artifacts" / "files" / "catalogue.
 
 @lru_cache(maxsize=1)
 def _read() -> dict[str, t.Any]:
-    loader = getattr(
-        yaml, "CSafeLoader", yaml.SafeLoader
-    )  # libyaml is ten times as fast
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is ten times as fast
     found: dict[str, t.Any] = loader(FILE.read_bytes()).get_single_data()
     return found
 

@@ -16,7 +16,7 @@ description:
 positional: _input
 options:
   _input:
-    description: What M(kubestead.homelab.os_info) has told of each machine, by its name.
+    description: What M(kubestead.homelab.machine_preflight) has told of each machine, by its name.
     type: dict
     required: true
   keys:
@@ -53,7 +53,7 @@ REMEDIES = {
     "product_uuid": (
         "virtual machines that were copied, or boards whose maker gave all of them one number. Give the copy "
         "a UUID of its own (Proxmox: qm set ID --smbios1 uuid=$(uuidgen)); where it cannot be changed, set "
-        "os_prep_check_product_uuid: false."
+        "preflight_check_product_uuid: false."
     ),
 }
 

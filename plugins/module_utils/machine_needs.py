@@ -13,6 +13,7 @@ import typing as t
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from . import identity
 from .address_ranges import Checked, Network, parse_ranges
 from .host import read_text
 from .programs import Runner, run_program
@@ -48,6 +49,9 @@ class Machine:
     routes: dict[str, str] = field(default_factory=dict)
     #: whether it is a node of a cluster already
     member: bool = False
+    #: by what others tell it from its like
+    machine_id: str = ""
+    product_uuid: str = ""
 
 
 def _memory(root: Path) -> int:
@@ -122,6 +126,8 @@ def look(root: Path = Path("/"), run: Runner = run_program) -> Machine:
         networks=_networks(run),
         routes=_routes(run),
         member=(root / "etc/kubernetes/kubelet.conf").exists(),
+        machine_id=identity.machine_id(root),
+        product_uuid=identity.product_uuid(root),
     )
 
 

@@ -12,7 +12,7 @@ version_added: 0.1.0
 author: Kubestead contributors (@kubestead)
 description:
   - Checks what an inventory says of a cluster, its machines, address ranges and versions, against each
-    other, and fails with all problems at once. No machine is asked: it does its work on the controller.
+    other, and fails with all problems at once. No machine is asked, the work is done on the controller.
   - An even number of control planes, and versions that are not tested together, are only warned of.
 extends_documentation_fragment:
   - kubestead.homelab.attributes

@@ -70,6 +70,8 @@ machine:
     networks: {10.0.0.0/24: eth0}
     routes: {10.0.0.0/24: eth0}
     member: false
+    machine_id: 4a0c3e5a0c6b4b1e9e1d2f3a4b5c6d7e
+    product_uuid: ""
 kubeadm:
   description: What RV(kubestead.homelab.kubeadm_facts#module:kubeadm) is.
   returned: when O(kubeadm)

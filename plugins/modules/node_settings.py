@@ -13,6 +13,7 @@ author: Kubestead contributors (@kubestead)
 description:
   - Brings a machine to what a node of Kubernetes needs of its system, now and after every reboot, in one
     round trip. Only what is asked for is looked at.
+  - Where pods cannot run (O(runs_pods)), or packages are missing (O(packages)), nothing is changed.
   - Whatever cannot be had is named, all of it at once. What does not hang together with it is done all the
     same; names that cannot be ones change nothing.
   - In a container swap and clock are its host's, and left alone.
@@ -24,6 +25,21 @@ attributes:
     description: Returns an C(ansible_facts) dictionary.
     support: full
 options:
+  runs_pods:
+    description: Whether pods are to run here. The machine has to have a machine-id, systemd as its init, and
+      the control groups that the kubelet needs.
+    type: bool
+    default: false
+  cgroup_v2:
+    description: With O(runs_pods), whether control groups of version 1 are refused.
+    type: bool
+    default: false
+  packages:
+    description: The packages that have to be there first, by the names of dpkg or rpm. None is installed;
+      where some are missing (RV(missing_packages)), there is nothing more to be done yet.
+    type: list
+    elements: str
+    default: []
   modules:
     description: Kernel modules that have to be loaded or built in. A missing one is an error.
     type: list
@@ -96,6 +112,8 @@ options:
 EXAMPLES = r"""
 - name: A machine that can run pods
   kubestead.homelab.node_settings:
+    runs_pods: true
+    packages: [conntrack, ethtool]
     modules: [overlay, br_netfilter]
     optional_modules: [ip_vs]
     sysctls:
@@ -117,6 +135,17 @@ changes:
   type: list
   elements: str
   sample: [sysctl net.ipv4.ip_forward, /etc/hosts]
+missing_packages:
+  description: Those of O(packages) that are not installed.
+  returned: always
+  type: list
+  elements: str
+firewalls:
+  description: The firewalls in force, of V(firewalld), V(ufw), V(nftables), V(iptables), and V(kubestead)
+    for rules that M(kubestead.homelab.node_firewall) has made.
+  returned: with O(runs_pods)
+  type: list
+  elements: str
 problems:
   description: What could not be had.
   returned: always
@@ -194,11 +223,20 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubestead.homelab.plugins.module_utils import host, node_names
+from ansible_collections.kubestead.homelab.plugins.module_utils import (
+    firewalls,
+    host,
+    node_names,
+    node_system,
+    programs,
+)
 from ansible_collections.kubestead.homelab.plugins.module_utils import node_settling as settle
 from ansible_collections.kubestead.homelab.plugins.module_utils.converging import Converging
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
+    "runs_pods": {"type": "bool", "default": False},
+    "cgroup_v2": {"type": "bool", "default": False},
+    "packages": {"type": "list", "elements": "str", "default": []},
     "modules": {"type": "list", "elements": "str"},
     "optional_modules": {"type": "list", "elements": "str"},
     "modules_file": {"type": "path", "default": "/etc/modules-load.d/kubestead.conf"},
@@ -251,10 +289,16 @@ def main() -> None:
     problems = node_names.hosts_problems(hosts or [])
     if given["hostname"] and node_names.name_problem(given["hostname"]):
         problems.append(node_names.name_problem(given["hostname"]))
+    if given["runs_pods"]:
+        problems += node_system.problems(given["cgroup_v2"])
     if problems:
         module.fail_json(msg="\n".join([*problems, "Nothing was changed."]), problems=problems)
     to = Converging(module)
-    told = settle_all(to, given, hosts, problems)
+    lacking = node_system.missing_packages(programs.run_program, given["packages"])
+    told = {} if lacking else settle_all(to, given, hosts, problems)
+    told["missing_packages"] = lacking
+    if given["runs_pods"]:
+        told["firewalls"] = firewalls.active(programs.run_program)
     told.update(to.result(), problems=problems)
     told["ansible_facts"] = {
         "kubestead_cgroup_version": host.cgroup_version(),

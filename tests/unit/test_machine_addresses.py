@@ -32,6 +32,6 @@ def test_clones_are_named_with_what_to_do() -> None:
     by_id, by_uuid = machine_clones(seen)
     assert by_id.startswith("a, b share the machine-id 1")
     assert "systemd-machine-id-setup" in by_id
-    assert "os_prep_check_product_uuid" in by_uuid
+    assert "preflight_check_product_uuid" in by_uuid
     assert machine_clones(seen, ["machine_id"]) == [by_id]
     assert machine_clones(seen, []) == []
