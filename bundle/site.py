@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from bundle import oci, places, status
+from bundle.assemble import read_manifest
 from bundle.oci import Layout
 
 STATIC = re.compile(
@@ -63,7 +64,11 @@ class Site:
         path = unquote(parts.path).lstrip("/")
         current = status.current(self.folder, self.status_file)
         if path == "status":
-            return Answer(HTTPStatus.OK, json.dumps(current.as_dict()).encode() + b"\n", kind=JSON)
+            said = {
+                **current.as_dict(),
+                "minors": sorted((read_manifest(self.folder) or {}).get("minors", {})),
+            }
+            return Answer(HTTPStatus.OK, json.dumps(said).encode() + b"\n", kind=JSON)
         if not (self.folder / places.MANIFEST).is_file():
             return _not_ready(current)
         found = self._find(path, parse_qs(parts.query).get("ns", [""])[0])

@@ -100,8 +100,11 @@ def ask_all(targets: Sequence[Target], timeout: float) -> list[Answer]:
         return list(pool.map(lambda target: ask(target, timeout), targets))
 
 
-def bundle_state(url: str, timeout: float) -> dict[str, str]:
-    """What a bundle says of itself; ``state`` is ``unknown`` where it says nothing of the kind."""
+def bundle_state(url: str, timeout: float, minor: str = "") -> dict[str, str]:
+    """What a bundle says of itself; ``state`` is ``unknown`` where it says nothing of the kind.
+
+    One that has all of ``minor`` is ``ready`` for it, also while something else is being built into it.
+    """
     try:
         status, body = fetch(url, timeout)
     except (OSError, ValueError) as error:
@@ -113,20 +116,25 @@ def bundle_state(url: str, timeout: float) -> dict[str, str]:
     if status != 200 or not isinstance(said, dict):
         # A bundle on an ordinary web server has no such page: its files will tell.
         return {"state": "unknown", "detail": f"HTTP {status}"}
-    return {key: str(said.get(key) or "") for key in ("state", "progress", "detail")}
+    state = {key: str(said.get(key) or "") for key in ("state", "progress", "detail")}
+    if minor and minor in (said.get("minors") or []):
+        state["state"] = "ready"
+    return state
 
 
 def await_bundle(
     url: str,
     timeout: float,
     wait: float,
+    minor: str = "",
+    *,
     clock: Callable[[], float] = time.monotonic,
     pause: Callable[[float], None] = time.sleep,
 ) -> dict[str, str]:
-    """Its state once it is no longer being built, or when the wait is over."""
+    """Its state once it is no longer being built, or has ``minor``, or when the wait is over."""
     end = clock() + wait
     while True:
-        state = bundle_state(url, timeout)
+        state = bundle_state(url, timeout, minor)
         left = end - clock()
         if state["state"] != "building" or left <= 0:
             return state

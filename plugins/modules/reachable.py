@@ -42,9 +42,14 @@ options:
   status_url:
     description:
       - Where a bundle says how it is, as JSON with C(state) (V(ready), V(building), V(absent), V(failed)),
-        C(progress) and C(detail).
+        C(progress), C(detail) and C(minors), those that it has whole.
       - Where there is no such page the addresses themselves decide.
     type: str
+  minor:
+    description: The Kubernetes minor that is wanted. A bundle that has it is not waited for while another one
+      is being built into it.
+    type: str
+    default: ""
   wait:
     description: How many seconds to wait while the bundle is being built.
     type: int
@@ -130,6 +135,7 @@ def main() -> None:
                 },
             },
             "status_url": {"type": "str"},
+            "minor": {"type": "str", "default": ""},
             "wait": {"type": "int", "default": 0},
             "timeout": {"type": "int", "default": 10},
             "http_proxy": {"type": "str"},
@@ -148,7 +154,9 @@ def main() -> None:
     result: dict[str, Any] = {"changed": False, "answers": []}
     problems: list[str] = []
     if options["status_url"]:
-        state = reachability.await_bundle(options["status_url"], options["timeout"], options["wait"])
+        state = reachability.await_bundle(
+            options["status_url"], options["timeout"], options["wait"], options["minor"]
+        )
         result["bundle"] = state
         if state["state"] in BUNDLE_PROBLEMS:
             told = "; ".join(text for text in (state.get("progress"), state.get("detail")) if text)

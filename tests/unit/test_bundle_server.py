@@ -176,6 +176,7 @@ def test_states(tmp_path: Path, sample: Path) -> None:
     with serving(folder, status_file) as client:
         answer, body = client.ask("/status")
         assert (answer.status, json.loads(body)["state"]) == (200, "absent")
+        assert json.loads(body)["minors"] == []
         assert client.ask("/v2/")[0].status == 404
 
         said.write(Status(BUILDING, "[3/7] coredns, about 9 min left"))
@@ -198,6 +199,7 @@ def test_states(tmp_path: Path, sample: Path) -> None:
         assert json.loads(client.ask("/status")[1])["state"] == "ready"
 
         said.write(Status(BUILDING, "another minor"))
+        assert json.loads(client.ask("/status")[1])["minors"] == [MINOR]
         assert client.ask(f"/apt/v{MINOR}/InRelease")[0].status == 200
         assert client.ask("/apt/v1.99/InRelease")[0].status == 503
 

@@ -27,7 +27,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/status":
             Handler.asked += 1
             state = "building" if Handler.asked < 3 else "ready"
-            self.answer(200, json.dumps({"state": state, "progress": f"{Handler.asked} of 3"}))
+            said = {"state": state, "progress": f"{Handler.asked} of 3", "minors": ["1.36"]}
+            self.answer(200, json.dumps(said))
         elif self.path == "/old":
             self.answer(308, "", Location="/v2/")
         elif self.path == "/v2/":
@@ -105,6 +106,15 @@ def test_a_bundle_that_is_being_built_is_waited_for(url: str) -> None:
     state = reachability.await_bundle(url + "/status", 2, 60, pause=pauses.append)
     assert state["state"] == "ready"
     assert len(pauses) == 2
+
+
+def test_a_bundle_that_has_the_minor_is_not_waited_for(url: str) -> None:
+    """Another one is being built into it; one that it does not have yet is waited for."""
+    pauses: list[float] = []
+    assert reachability.await_bundle(url + "/status", 2, 60, "1.36", pause=pauses.append)["state"] == "ready"
+    assert pauses == []
+    assert reachability.await_bundle(url + "/status", 2, 60, "1.29", pause=pauses.append)["state"] == "ready"
+    assert len(pauses) == 1
 
 
 def test_the_wait_has_an_end(url: str) -> None:
