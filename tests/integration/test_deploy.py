@@ -152,12 +152,19 @@ def left_out(tmp_path: Path, lost: str, *words: str) -> tuple[ExitCode, str]:
         f"[worker]\nw-1 {local}\nw-2 {silent if lost == 'w-2' else local}\n"
     )
     small = ["--extra-vars", '{"preflight_memory": 1, "preflight_cpus": 1, "preflight_disk": 1, '
+             '"preflight_check_machine_id": false, '
              '"cluster_pod_subnet": "198.18.0.0/16", "cluster_service_subnet": "198.19.0.0/20"}']  # fmt: skip
     with (tmp_path / "said").open("w+", encoding="utf-8") as said:
         playbook = CHECKOUT / "playbooks" / "preflight.yml"
         outcome = run_playbook(playbook, inventory, [*small, *words], output=said)
         said.seek(0)
         return outcome.code, said.read()
+
+
+def test_two_that_are_one_machine_are_refused(tmp_path: Path) -> None:
+    code, said = left_out(tmp_path, "none", "--extra-vars", "preflight_check_machine_id=true")
+    assert code == ExitCode.WRONG_INPUT, said
+    assert "Nothing was touched. cp-1, w-1, w-2 share the machine-id" in said
 
 
 def test_a_worker_that_does_not_answer_is_left_out(tmp_path: Path) -> None:
