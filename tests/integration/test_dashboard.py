@@ -421,8 +421,11 @@ def test_text_of_machines_is_never_markup(visit: Opener, client: StateApiClient)
     page.keyboard.press("Escape")
     client.act(hostile, "retire")
     # Should we ever make a mistake: the browser refuses to make markup from text at all.
-    refused = page.evaluate("try { document.createElement('p').innerHTML = '<b>'; false } catch { true }")
+    # It says so by an event and on the console, both after the refusal itself.
+    with page.expect_console_message():
+        refused = page.evaluate("try { document.createElement('p').innerHTML = '<b>'; false } catch { true }")
     assert refused
+    page.wait_for_function("window.violations.length")
     assert page.evaluate("window.violations.splice(0).length") == 1
     assert len(seen.complaints) == 1
     seen.complaints.clear()
