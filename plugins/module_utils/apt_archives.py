@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Callable
 from urllib.parse import urlsplit
 
+from .programs import Runner
+
 # What `apt-get indextargets --format` is asked for, one line an index. Origin and label are signed.
 FORMAT = "$(ORIGIN)\t$(LABEL)\t$(RELEASE)\t$(REPO_URI)"
 _NAMES = {("Debian", "Debian"): "debian", ("Debian", "Debian-Security"): "debian-security"}
@@ -60,3 +62,11 @@ def proxy_for_others(given: str) -> str:
         return ""
     named = f"[{host}]" if ":" in host else host
     return f"http://{named}:{port}" if port else f"http://{named}"
+
+
+def ask(run: Runner) -> tuple[dict[str, str], str]:
+    """Ask this machine's apt; returns the archives by name, and its proxy."""
+    _code, targets, _err = run(["apt-get", "indextargets", "--format", FORMAT, "Created-By: Packages"])
+    asked = ["apt-config", "dump", "--format", "%v%n", "--no-empty", "Acquire::http::Proxy"]
+    _code, said, _err = run(asked)
+    return archives(targets), proxy_for_others(said.splitlines()[0] if said.strip() else "")

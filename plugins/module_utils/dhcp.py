@@ -1,11 +1,12 @@
 # Copyright: Kubestead contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Asking as firmware asks: one DHCPDISCOVER in an Ethernet frame, and what the servers offer."""
+"""Asking as firmware asks: a DHCPDISCOVER in an Ethernet frame, and what the servers offer."""
 
 from __future__ import annotations
 
 import ipaddress
+import os
 import select
 import socket
 import struct
@@ -190,24 +191,34 @@ def mac_of(interface: str) -> str:
 
 
 def ask(
-    interface: str, question: Question, transaction: bytes, timeout: float, enough: int = 0
-) -> t.List[Offer]:
-    """Ask, again every second; gather the offers of all until `timeout`, or until `enough` have answered."""
-    frame = discover(question, transaction)
-    offers: t.Dict[t.Tuple[str, str], Offer] = {}
+    interface: str, questions: t.Sequence[Question], timeout: float, enough: int = 0, server: str = ""
+) -> t.List[t.List[Offer]]:
+    """Ask all at once, each again every second until `enough` servers have answered it.
+
+    Ends when that is so of all of them, or after `timeout` seconds; with 0 of `enough` always then. With
+    `server` only what the server with that address offers counts. Returns the offers to each question, in
+    the order of the questions.
+    """
+    asked = {os.urandom(4): question for question in questions}
+    offers: t.Dict[bytes, t.Dict[t.Tuple[str, str], Offer]] = {transaction: {} for transaction in asked}
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_IPV4)) as raw:
         raw.bind((interface, 0))
         start = time.monotonic()
         again = start
         while (now := time.monotonic()) < start + timeout:
+            waiting = [one for one, found in offers.items() if not enough or len(found) < enough]
+            if not waiting:
+                break
             if now >= again:
-                raw.send(frame)
+                for transaction in waiting:
+                    raw.send(discover(asked[transaction], transaction))
                 again = now + 1.0
             if not select.select([raw], [], [], max(0.0, min(again, start + timeout) - now))[0]:
                 continue
-            offer = read_offer(raw.recv(65535), transaction, round((time.monotonic() - start) * 1000))
-            if offer is not None:
-                offers.setdefault((offer.server, offer.sender_mac), offer)
-                if enough and len(offers) >= enough:
-                    break
-    return list(offers.values())
+            frame = raw.recv(65535)
+            milliseconds = round((time.monotonic() - start) * 1000)
+            for transaction in waiting:
+                offer = read_offer(frame, transaction, milliseconds)
+                if offer is not None and server in ("", offer.server):
+                    offers[transaction].setdefault((offer.server, offer.sender_mac), offer)
+    return [list(found.values()) for found in offers.values()]

@@ -41,11 +41,8 @@ proxy:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubestead.homelab.plugins.module_utils.apt_archives import (
-    FORMAT,
-    archives,
-    proxy_for_others,
-)
+from ansible_collections.kubestead.homelab.plugins.module_utils import apt_archives
+from ansible_collections.kubestead.homelab.plugins.module_utils.programs import run_program
 
 
 def main() -> None:
@@ -53,15 +50,8 @@ def main() -> None:
     module = AnsibleModule(argument_spec={}, supports_check_mode=True)
     if not module.get_bin_path("apt-get"):
         module.fail_json(msg="apt_archives_info needs apt, which this machine does not have.")
-    _code, targets, _err = module.run_command(
-        ["apt-get", "indextargets", "--format", FORMAT, "Created-By: Packages"], check_rc=True
-    )
-    setting = "Acquire::http::Proxy"
-    _code, said, _err = module.run_command(
-        ["apt-config", "dump", "--format", "%v%n", "--no-empty", setting], check_rc=True
-    )
-    given = said.splitlines()[0] if said.strip() else ""
-    module.exit_json(changed=False, archives=archives(targets), proxy=proxy_for_others(given))
+    archives, proxy = apt_archives.ask(run_program)
+    module.exit_json(changed=False, archives=archives, proxy=proxy)
 
 
 if __name__ == "__main__":

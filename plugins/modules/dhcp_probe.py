@@ -13,7 +13,8 @@ author: Kubestead contributors (@kubestead)
 description:
   - Sends a DHCPDISCOVER as an Ethernet frame on an interface and returns every server that answers, with
     the address and the boot file that it offers. No offer is taken, so no address is used up.
-  - With O(arch), O(vendor_class) and O(user_class) it asks as a machine's firmware or as iPXE does.
+  - With O(arch), O(vendor_class) and O(user_class) it asks as a machine's firmware or as iPXE does, with
+    O(questions) as several at once.
   - A server on the asking machine itself does not hear it. Ask from another machine of the network.
   - Needs root, for raw frames; Linux only.
 extends_documentation_fragment:
@@ -45,12 +46,35 @@ options:
     description: The user class; V(iPXE) asks as iPXE does.
     type: str
     default: ""
+  questions:
+    description: Ask as all of these at once, instead of as one; what they do not say is as outside of them.
+    type: list
+    elements: dict
+    suboptions:
+      mac:
+        description: As O(mac).
+        type: str
+      arch:
+        description: As O(arch).
+        type: int
+      vendor_class:
+        description: As O(vendor_class).
+        type: str
+      user_class:
+        description: As O(user_class).
+        type: str
+  server:
+    description: Only what the server with this address offers counts and is returned.
+    type: str
+    default: ""
   timeout:
-    description: How many seconds to wait for answers. The question is repeated every second.
+    description: How many seconds to wait for answers. A question is repeated every second.
     type: float
     default: 3
   enough:
-    description: End as soon as so many servers have answered; 0 waits for all until O(timeout).
+    description:
+      - End as soon as so many servers have answered, each question where there are several; 0 waits for all
+        until O(timeout).
     type: int
     default: 0
 """
@@ -72,12 +96,22 @@ EXAMPLES = r"""
     interface: eth0
     arch: 16
     vendor_class: HTTPClient
+
+- name: What BIOS, UEFI and iPXE are told, in one go
+  kubestead.homelab.dhcp_probe:
+    interface: eth0
+    enough: 1
+    questions:
+      - arch: 0
+      - arch: 7
+      - arch: 7
+        user_class: iPXE
 """
 
 RETURN = r"""
 servers:
   description: The servers that answered, in the order of their answers.
-  returned: always
+  returned: without O(questions)
   type: list
   elements: dict
   contains:
@@ -145,16 +179,50 @@ servers:
       sample: 4
 mac:
   description: The MAC address that was asked as.
-  returned: always
+  returned: without O(questions)
   type: str
   sample: "52:54:00:77:00:11"
+answers:
+  description: What each question was answered, in the order of the questions.
+  returned: with O(questions)
+  type: list
+  elements: dict
+  contains:
+    mac:
+      description: The MAC address that was asked as.
+      type: str
+      sample: "52:54:00:77:00:11"
+    servers:
+      description: The servers that answered, as RV(servers).
+      type: list
+      elements: dict
 """
 
 import os
+import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubestead.homelab.plugins.module_utils import dhcp
 from ansible_collections.kubestead.homelab.plugins.module_utils.mac import normalise_mac
+
+_QUESTION = {
+    "mac": {"type": "str"},
+    "arch": {"type": "int"},
+    "vendor_class": {"type": "str"},
+    "user_class": {"type": "str"},
+}
+
+
+def question(asked: t.Mapping[str, t.Any], interface: str, name: str = "") -> dhcp.Question:
+    """One question from its options; raises ValueError, and FileNotFoundError without such an interface."""
+    try:
+        mac = normalise_mac(asked["mac"] or dhcp.mac_of(interface))
+    except ValueError as error:
+        raise ValueError(f"{name}mac: {error}.") from error
+    arch = asked["arch"]
+    if arch is not None and not 0 <= arch <= 0xFFFF:
+        raise ValueError(f"{name}arch is {arch}, expected a number from 0 to 65535.")
+    return dhcp.Question(mac, arch, asked["vendor_class"] or "", asked["user_class"] or "")
 
 
 def main() -> None:
@@ -162,36 +230,45 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "interface": {"type": "str", "required": True},
-            "mac": {"type": "str"},
-            "arch": {"type": "int"},
+            **_QUESTION,
             "vendor_class": {"type": "str", "default": ""},
             "user_class": {"type": "str", "default": ""},
+            "questions": {"type": "list", "elements": "dict", "options": _QUESTION},
+            "server": {"type": "str", "default": ""},
             "timeout": {"type": "float", "default": 3},
             "enough": {"type": "int", "default": 0},
         },
         supports_check_mode=True,
     )
     options = module.params
-    if options["arch"] is not None and not 0 <= options["arch"] <= 0xFFFF:
-        module.fail_json(msg=f"arch is {options['arch']}, expected a number from 0 to 65535.")
+    interface, several = options["interface"], options["questions"]
+    problems: list[str] = []
+    questions: list[dhcp.Question] = []
     try:
-        mac = normalise_mac(options["mac"] or dhcp.mac_of(options["interface"]))
-        question = dhcp.Question(mac, options["arch"], options["vendor_class"], options["user_class"])
-        offers = dhcp.ask(
-            options["interface"], question, os.urandom(4), options["timeout"], options["enough"]
-        )
+        for number, asked in enumerate([options] if several is None else several):
+            whole = {key: options[key] if asked[key] is None else asked[key] for key in _QUESTION}
+            name = "" if several is None else f"questions[{number}]: "
+            try:
+                questions.append(question(whole, interface, name))
+            except ValueError as error:
+                problems.append(str(error))
+        if problems:
+            module.fail_json(msg="\n".join(problems))
+        answers = dhcp.ask(interface, questions, options["timeout"], options["enough"], options["server"])
     except FileNotFoundError:
         there = ", ".join(sorted(os.listdir("/sys/class/net")))
-        module.fail_json(
-            msg=f"interface {options['interface']} is not on this machine, expected one of {there}."
-        )
-    except ValueError as error:
-        module.fail_json(msg=f"mac: {error}.")
+        module.fail_json(msg=f"interface {interface} is not on this machine, expected one of {there}.")
     except OSError as error:
         module.fail_json(
-            msg=f"it cannot be asked on {options['interface']}: {error.strerror} (is it up? are you root?)."
+            msg=f"it cannot be asked on {interface}: {error.strerror} (is it up? are you root?)."
         )
-    module.exit_json(changed=False, mac=mac, servers=[offer.to_dict() for offer in offers])
+    found = [
+        {"mac": asked.mac, "servers": [offer.to_dict() for offer in offers]}
+        for asked, offers in zip(questions, answers)
+    ]
+    if several is None:
+        module.exit_json(changed=False, **found[0])
+    module.exit_json(changed=False, answers=found)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -116,9 +115,7 @@ class Homelab:
     def offer(self, mac: str, **asked: Any) -> Offer | None:
         """What the server on trial offers a machine that asks now."""
         question = Question(mac, **asked)
-        found = network.inside(
-            self.lab.namespace, lambda: ask("br0", question, os.urandom(4), timeout=5, enough=1)
-        )
+        [found] = network.inside(self.lab.namespace, lambda: ask("br0", [question], timeout=5, enough=1))
         return next((one for one in found if one.server == ADDRESS), None)
 
     def address(self, mac: str) -> str:
