@@ -10,6 +10,7 @@ across nodes, pod to service, and DNS.
 
 from __future__ import annotations
 
+import contextlib
 import time
 import typing as t
 from dataclasses import dataclass, field
@@ -71,7 +72,7 @@ class Workload:
     nodes: t.Sequence[str]
     dns_domain: str = "cluster.local"
     timeout: float = 180
-    pause: float = 1
+    pause: float = 0.2
     get: t.Callable[[str, int], str] = field(default=http_get)
     steps: list[str] = field(default_factory=list)
 
@@ -82,8 +83,11 @@ class Workload:
             self._create()
             pods, service = self._scale()
             self._reach(pods, service)
-        finally:
-            self._clear()
+        except Exception:
+            with contextlib.suppress(Exception):  # what went wrong first is what counts
+                self._remove()
+            raise
+        self._remove()
         self.steps.append("deleted")
         return self.steps
 
@@ -103,16 +107,37 @@ class Workload:
                 raise WorkloadError(f"{what}: not after {self.timeout:g} seconds ({left})")
             time.sleep(self.pause)
 
-    def _clear(self) -> None:
-        """Delete the namespace, of this run or of one that was cut off, and wait until it is gone."""
+    def _delete_namespace(self) -> None:
         path = f"/api/v1/namespaces/{NAMESPACE}"
         answer = self.api.request(path, "DELETE")
         if answer.status not in (200, 202, 404, 409):
             raise WorkloadError(f"DELETE {path}: {answer.body[:300]}")
+
+    def _clear(self) -> None:
+        """Wait until the namespace of a run before, or of one that was cut off, is gone."""
+        self._delete_namespace()
         self._until(
             f"namespace {NAMESPACE} deleted",
-            lambda: "" if self.api.request(path).status == 404 else "it is still there",
+            lambda: (
+                "" if self.api.request(f"/api/v1/namespaces/{NAMESPACE}").status == 404 else "still there"
+            ),
         )
+
+    def _remove(self) -> None:
+        """Delete everything, and wait until the pods are gone.
+
+        The namespace, empty by then, follows: its controller lets five seconds pass before it looks at one.
+        """
+        self._delete_namespace()
+        for path in (
+            f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments",
+            f"/api/v1/namespaces/{NAMESPACE}/pods",
+        ):
+            self._ask(f"{path}?propagationPolicy=Background", "DELETE")
+        self._until("deployment deleted", lambda: f"{left} pods left" if (left := self._left()) else "")
+
+    def _left(self) -> int:
+        return len(self._ask(f"/api/v1/namespaces/{NAMESPACE}/pods")["items"])
 
     def _create(self) -> None:
         labels = {"app.kubernetes.io/name": "kubestead-check"}

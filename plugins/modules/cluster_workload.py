@@ -14,8 +14,8 @@ description:
   - Run it on a control plane; it asks the API with C(admin.conf). A deployment with a service is created and
     scaled, so that each node has a pod. From a pod on each node, every pod is asked by its address, the
     service by its address, and the cluster's DNS for the service's name; then all of it is deleted.
-  - It lives in the namespace C(kubestead-check), which is deleted before and afterwards. Nothing stays, so
-    nothing has changed.
+  - It lives in the namespace C(kubestead-check), which is deleted before and afterwards. Its pods are gone in
+    the end, the empty namespace follows some seconds later. Nothing stays, so nothing has changed.
   - Does nothing in check mode.
 extends_documentation_fragment:
   - kubestead.homelab.attributes

@@ -27,6 +27,7 @@ class Cluster:
         self.asked: list[str] = []
         self.created: list[Any] = []
         self.lost, self.broken = lost or {}, broken
+        self.deaf = False
 
     def request(
         self, path: str, method: str = "GET", body: Any = None, content_type: str = "application/json"
@@ -36,9 +37,13 @@ class Cluster:
         return answer if isinstance(answer, Answer) else Answer(200, json.dumps(answer))
 
     def _delete(self, path: str, body: Any, content_type: str) -> Any:
-        there = SPACE in self.objects
-        self.objects.clear()
-        return {} if there else Answer(404, "{}")
+        if self.deaf:
+            return Answer(500, json.dumps({"message": "no leader"}))
+        if path == SPACE:
+            return {} if self.objects.pop(SPACE, None) else Answer(404, "{}")
+        kind = path.partition("?")[0]
+        self.objects = {name: one for name, one in self.objects.items() if not name.startswith(kind)}
+        return {}
 
     def _post(self, path: str, body: Any, content_type: str) -> Any:
         self.objects[f"{path}/{body['metadata']['name']}"] = body
@@ -60,6 +65,8 @@ class Cluster:
             return {"items": self._pods()}
         if "labelSelector=app%3Dprobe" in path:
             return {"items": self._probes()}
+        if path == f"{SPACE}/pods":
+            return {"items": [*self._pods(), *self._probes()]}
         found = self.objects.get(path)
         if found is not None and path == DEPLOYMENT:
             found["status"] = {"availableReplicas": 0 if self.broken else found["spec"]["replicas"]}
@@ -72,7 +79,7 @@ class Cluster:
                 "metadata": {"name": f"web-{number}"},
                 "status": {"podIP": f"10.244.{number}.2", "containerStatuses": waiting},
             }
-            for number in range(self.objects[DEPLOYMENT]["spec"]["replicas"])
+            for number in range(self.objects.get(DEPLOYMENT, {"spec": {"replicas": 0}})["spec"]["replicas"])
         ]
 
     def _probes(self) -> list[Any]:
@@ -93,7 +100,9 @@ def test_all_steps_and_nothing_stays() -> None:
     cluster = Cluster()
     steps = work(cluster).run()
     assert steps == ["created", "scaled to 3", "reached from 3 nodes by pod, service and name", "deleted"]
-    assert cluster.objects == {}
+    kinds = ("pods", "deployments")
+    assert [name for name in cluster.objects if any(f"/{kind}/" in name for kind in kinds)] == []
+    assert SPACE not in cluster.objects, "what else is in it goes with it"
     assert cluster.asked[0] == f"DELETE {SPACE}", "what a run that was cut off left is cleared first"
 
 
@@ -106,12 +115,33 @@ def test_each_node_asks_every_pod_the_service_and_the_name() -> None:
     words = seen[0]["containers"][0]["command"][4:]
     assert words[:2] == ["10.96.3.4", "web.kubestead-check.svc.cluster.local."]
     assert words[2:] == ["10.244.0.2", "10.244.1.2", "10.244.2.2"]
-    assert cluster.objects == {}, "it is cleared away then, too"
+    assert SPACE not in cluster.objects, "it is cleared away then, too"
+    assert cluster._get(f"{SPACE}/pods", None, "") == {"items": []}
 
 
 def test_what_a_pod_waits_for_is_said() -> None:
     with pytest.raises(WorkloadError, match="0 of 1 pods ready; web-0: cannot pull it"):
         work(Cluster(broken="cannot pull it")).run()
+
+
+def test_what_went_wrong_first_is_said_also_where_nothing_can_be_deleted() -> None:
+    cluster = Cluster()
+
+    def refuse(host: str, port: int) -> str:
+        cluster.deaf = True
+        raise OSError("timed out")
+
+    with pytest.raises(WorkloadError, match="from this node itself"):
+        work(cluster, get=refuse).run()
+
+
+def test_pods_that_stay_are_no_success() -> None:
+    class Sticky(Cluster):
+        def _delete(self, path: str, body: Any, content_type: str) -> Any:
+            return {} if "/pods?" in path else super()._delete(path, body, content_type)
+
+    with pytest.raises(WorkloadError, match=r"deployment deleted: not after .*3 pods left"):
+        work(Sticky()).run()
 
 
 def test_the_node_itself_reaches_the_service() -> None:
