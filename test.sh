@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-3.0-or-later
 # All tests, or those named: ./test.sh [lint|unit|sanity|integration|molecule|e2e|install|conformance|faults|cycle [N]]…
-# `install` has to be named: a distribution's installer from power-on to `ready`, which takes half an hour emulated.
+# `install` has to be named: a distribution's installer from power-on to `ready`, which takes half an hour emulated, and those of
+# older releases.
 # So has `conformance`: Kubernetes' own tests, as far as a bundle has them and the lab can run them, two hours and more.
 # `faults` does to a cluster what happens to one at night, and `cycle N` makes one and takes it apart N times: to be named, too.
 # What this computer cannot run is skipped by name with the reason.
@@ -113,7 +114,7 @@ suite_cycle() {
 
 suite_install() {
   can_carry_lab install || return 0
-  check "install" python -m pytest tests/install -vv -ra --durations=25
+  check "install" env KUBESTEAD_ALL_INSTALLERS=1 python -m pytest tests/install tests/e2e/test_installers.py -vv -ra --durations=25
 }
 
 suite_conformance() {

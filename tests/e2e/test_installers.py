@@ -55,17 +55,19 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InstallerLab]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def begun(lab: InstallerLab) -> float:
-    """When both machines were switched on."""
-    lab.lab.machines_up(list(SPECS.values()))
-    return time.time()
+OLDER = pytest.mark.skipif(
+    "KUBESTEAD_ALL_INSTALLERS" not in os.environ,
+    reason="five minutes emulated, for the steps that 13's takes as well: ./test.sh install runs it",
+)
 
 
-@pytest.mark.parametrize("release", ["13", "12"])
-def test_the_installer_reports_itself(lab: InstallerLab, begun: float, release: str) -> None:
+@pytest.mark.parametrize("release", ["13", pytest.param("12", marks=OLDER)])
+def test_the_installer_reports_itself(lab: InstallerLab, release: str) -> None:
     name = f"debian-{release}"
-    spec, machine = SPECS[name], lab.lab.machines.known(name)
+    spec = SPECS[name]
+    begun = time.time()
+    lab.lab.machines_up([spec])
+    machine = lab.lab.machines.known(name)
     try:
         words = f"the installer of {name} has started"
         heard = lab.wait_words(spec.mac, words, SECONDS)
