@@ -35,7 +35,7 @@ SERVER = NodeSpec("lab-pxe", "debian-13", "10.77.0.10")
 NO_SOFTWARE = Software(NONE, "", "")
 # Emulated, on two processors that others use too: past these something hangs.
 INSTALL_SECONDS = 1500
-BOOT_SECONDS = 600
+BOOT_SECONDS = 900
 
 SAYS_DISK = "this is the local disk"
 _T = TypeVar("_T")
