@@ -9,7 +9,7 @@ import typing as t
 
 from .programs import Runner
 
-_PROPERTIES = ("LoadState", "ActiveState", "UnitFileState")
+_PROPERTIES = ("LoadState", "ActiveState", "UnitFileState", "StateChangeTimestamp")
 
 
 class Unit(t.NamedTuple):
@@ -20,13 +20,18 @@ class Unit(t.NamedTuple):
     running: bool
     enabled: str
     """Whether it starts at boot, in the words of systemctl(1) `is-enabled`; empty where nothing says it."""
+    since: int
+    """When it was started, stopped or reloaded last, in seconds since 1970; 0 where it never was."""
 
 
 def show(run: Runner, names: t.Sequence[str]) -> dict[str, Unit]:
     """Return how these units are, by name; where no systemd answers none is known."""
     if not names:
         return {}
-    _code, out, _err = run(["systemctl", "show", f"--property={','.join(_PROPERTIES)}", "--", *names])
+    properties = ",".join(_PROPERTIES)
+    _code, out, _err = run(
+        ["systemctl", "show", "--timestamp=unix", f"--property={properties}", "--", *names]
+    )
     blocks = [_read(block) for block in out.split("\n\n")] if out.strip() else []
     blocks += [{}] * (len(names) - len(blocks))
     return {
@@ -34,6 +39,7 @@ def show(run: Runner, names: t.Sequence[str]) -> dict[str, Unit]:
             said.get("LoadState", "not-found") != "not-found",
             said.get("ActiveState") in ("active", "reloading", "activating"),
             said.get("UnitFileState", ""),
+            int(said.get("StateChangeTimestamp", "").lstrip("@") or 0),
         )
         for name, said in zip(names, blocks)
     }

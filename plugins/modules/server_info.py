@@ -62,11 +62,12 @@ unknown:
   elements: str
   sample: []
 paths:
-  description: Those of O(paths) that are there. A link counts by what it leads to.
+  description:
+    - Those of O(paths) that are there, and when they were written last, in seconds since 1970. A link counts
+      by what it leads to.
   returned: always
-  type: list
-  elements: str
-  sample: [/srv/http]
+  type: dict
+  sample: {/srv/http: 1795398369}
 texts:
   description: What is in O(read), by path. A file that is not there is left out.
   returned: always
@@ -75,10 +76,11 @@ texts:
 units:
   description:
     - Each of O(units). C(known) is whether there is such a unit, C(running) whether it runs, C(enabled)
-      whether it starts at boot, in systemd's words such as C(enabled), C(disabled) or C(static).
+      whether it starts at boot, in systemd's words such as C(enabled), C(disabled) or C(static), C(since)
+      when it was started, stopped or reloaded last, in seconds since 1970.
   returned: always
   type: dict
-  sample: {nginx.service: {known: true, running: true, enabled: enabled}}
+  sample: {nginx.service: {known: true, running: true, enabled: enabled, since: 1795398370}}
 archives:
   description: The archives that apt uses, as M(kubestead.homelab.apt_archives_info) returns them.
   returned: where there is apt
@@ -122,7 +124,7 @@ def main() -> None:
             can = dpkg.candidates(run_program(["apt-cache", "policy", *found["missing"]])[1])
             found["unknown"] = [name for name in found["missing"] if name not in can]
     found["units"] = {name: unit._asdict() for name, unit in units.show(run_program, given["units"]).items()}
-    found["paths"] = [path for path in given["paths"] if Path(path).exists()]
+    found["paths"] = {path: int(Path(path).stat().st_mtime) for path in given["paths"] if Path(path).exists()}
     try:
         texts = {path: read_text(Path(path)) for path in given["read"]}
     except OSError as error:

@@ -192,6 +192,19 @@ def test_it_is_patient_with_what_passes_only(initrd: Initrd) -> None:
     assert initrd.said(f'{script} patiently 1 try || echo "$? after $tries"') == "2 after 2"
 
 
+def test_a_disk_that_udev_still_looks_at_is_waited_for(initrd: Initrd) -> None:
+    """As after a reinstallation wiped its partitions: BLKRRPART is refused while one of them is open."""
+    busy = 'echo "ioctl error on BLKRRPART: Device or resource busy" >&2; exit 1'
+    initrd.program("udevadm", 'echo "udevadm $*" >>"$FAKE/heard"')
+    initrd.program(
+        "blockdev", f'echo "blockdev $*" >>"$FAKE/heard"; [ $(wc -l <"$FAKE/heard") -ge 4 ] || {{ {busy}; }}'
+    )
+    assert initrd.said("patiently 1 forget /dev/vda") == ""
+    heard = (initrd.folder / "heard").read_text().splitlines()
+    assert heard == ["udevadm settle --timeout=60", "blockdev --rereadpt /dev/vda"] * 2
+    assert "busy" in (initrd.folder / "work/log").read_text(), "why it took so long can be read"
+
+
 def test_a_report_is_encoded_and_its_token_in_no_argument_or_log(initrd: Initrd) -> None:
     (initrd.folder / "wget").write_text("exit 0\n")
     done = initrd.run("KS_TOKEN=secret KS_BASE=http://10.0.0.10; report failed disk 10 'a+b & 100 % = c; d'")

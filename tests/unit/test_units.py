@@ -11,10 +11,12 @@ SAID = """\
 LoadState=loaded
 ActiveState=active
 UnitFileState=enabled
+StateChangeTimestamp=@1795398369
 
 LoadState=not-found
 ActiveState=inactive
 UnitFileState=
+StateChangeTimestamp=
 
 LoadState=loaded
 ActiveState=inactive
@@ -24,7 +26,7 @@ LoadState=masked
 ActiveState=failed
 UnitFileState=masked
 """
-NOTHING = Unit(known=False, running=False, enabled="")
+NOTHING = Unit(known=False, running=False, enabled="", since=0)
 
 
 def test_units_are_told_in_the_order_that_they_were_asked_for() -> None:
@@ -36,10 +38,10 @@ def test_units_are_told_in_the_order_that_they_were_asked_for() -> None:
 
     names = ["nginx.service", "none.service", "isc-dhcp-server.service", "masked.service"]
     assert show(run, names) == {
-        "nginx.service": Unit(known=True, running=True, enabled="enabled"),
+        "nginx.service": Unit(known=True, running=True, enabled="enabled", since=1795398369),
         "none.service": NOTHING,
-        "isc-dhcp-server.service": Unit(known=True, running=False, enabled="generated"),
-        "masked.service": Unit(known=True, running=False, enabled="masked"),
+        "isc-dhcp-server.service": Unit(known=True, running=False, enabled="generated", since=0),
+        "masked.service": Unit(known=True, running=False, enabled="masked", since=0),
     }
     assert [list(argv[-5:]) for argv in asked] == [["--", *names]]
 
