@@ -64,9 +64,19 @@ def proxy_for_others(given: str) -> str:
     return f"http://{named}:{port}" if port else f"http://{named}"
 
 
+class AptError(Exception):
+    """apt cannot say it, in its own words."""
+
+
 def ask(run: Runner) -> tuple[dict[str, str], str]:
-    """Ask this machine's apt; returns the archives by name, and its proxy."""
-    _code, targets, _err = run(["apt-get", "indextargets", "--format", FORMAT, "Created-By: Packages"])
-    asked = ["apt-config", "dump", "--format", "%v%n", "--no-empty", "Acquire::http::Proxy"]
-    _code, said, _err = run(asked)
-    return archives(targets), proxy_for_others(said.splitlines()[0] if said.strip() else "")
+    """Ask this machine's apt; returns the archives by name, and its proxy. Raises AptError."""
+    targets = _said(run, "apt-get", "indextargets", "--format", FORMAT, "Created-By: Packages")
+    proxy = _said(run, "apt-config", "dump", "--format", "%v%n", "--no-empty", "Acquire::http::Proxy")
+    return archives(targets), proxy_for_others(proxy.splitlines()[0] if proxy.strip() else "")
+
+
+def _said(run: Runner, *argv: str) -> str:
+    code, out, err = run(argv)
+    if code != 0:
+        raise AptError(f"`{argv[0]} {argv[1]}` fails: {err.strip() or out.strip() or f'exit code {code}'}")
+    return out

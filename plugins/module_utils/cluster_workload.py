@@ -114,7 +114,7 @@ class Workload:
             raise WorkloadError(f"DELETE {path}: {answer.body[:300]}")
 
     def _clear(self) -> None:
-        """Wait until the namespace of a run before, or of one that was cut off, is gone."""
+        """Delete what a run that was cut off has left, and wait until the namespace is gone."""
         self._delete_namespace()
         self._until(
             f"namespace {NAMESPACE} deleted",

@@ -34,16 +34,18 @@ def show(run: Runner, names: t.Sequence[str]) -> dict[str, Unit]:
     )
     blocks = [_read(block) for block in out.split("\n\n")] if out.strip() else []
     blocks += [{}] * (len(names) - len(blocks))
-    return {
-        name: Unit(
-            said.get("LoadState", "not-found") != "not-found",
-            said.get("ActiveState") in ("active", "reloading", "activating"),
-            said.get("UnitFileState", ""),
-            int(said.get("StateChangeTimestamp", "").lstrip("@") or 0),
-        )
-        for name, said in zip(names, blocks)
-    }
+    return {name: _unit(said) for name, said in zip(names, blocks)}
 
 
 def _read(block: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+
+
+def _unit(said: t.Mapping[str, str]) -> Unit:
+    since = said.get("StateChangeTimestamp", "").lstrip("@")
+    return Unit(
+        known=said.get("LoadState", "not-found") != "not-found",
+        running=said.get("ActiveState") in ("active", "reloading", "activating"),
+        enabled=said.get("UnitFileState", ""),
+        since=int(since) if since.isdigit() else 0,
+    )

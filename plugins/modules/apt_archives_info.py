@@ -50,7 +50,10 @@ def main() -> None:
     module = AnsibleModule(argument_spec={}, supports_check_mode=True)
     if not module.get_bin_path("apt-get"):
         module.fail_json(msg="apt_archives_info needs apt, which this machine does not have.")
-    archives, proxy = apt_archives.ask(run_program)
+    try:
+        archives, proxy = apt_archives.ask(run_program)
+    except apt_archives.AptError as error:
+        module.fail_json(msg=f"{error}. `apt-get update` on the machine says more.")
     module.exit_json(changed=False, archives=archives, proxy=proxy)
 
 

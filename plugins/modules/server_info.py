@@ -119,7 +119,10 @@ def main() -> None:
     found: dict[str, t.Any] = {"unknown": []}
     found["missing"] = missing_packages(run_program, given["packages"])
     if module.get_bin_path("apt-get"):
-        found["archives"], found["proxy"] = apt_archives.ask(run_program)
+        try:
+            found["archives"], found["proxy"] = apt_archives.ask(run_program)
+        except apt_archives.AptError as error:
+            module.fail_json(msg=f"{error}. `apt-get update` on the machine says more.")
         if found["missing"]:
             can = dpkg.candidates(run_program(["apt-cache", "policy", *found["missing"]])[1])
             found["unknown"] = [name for name in found["missing"] if name not in can]

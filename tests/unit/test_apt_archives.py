@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
-from kubestead.model.apt_archives import archives, proxy_for_others
+from kubestead.model.apt_archives import AptError, archives, ask, proxy_for_others
 
 
 def line(origin: str, label: str, release: str, uri: str) -> str:
@@ -68,3 +70,11 @@ def test_a_list_of_mirrors_that_is_gone_is_no_mirror() -> None:
 )
 def test_a_proxy_is_for_others_only_where_they_can_use_it(given: str, expected: str) -> None:
     assert proxy_for_others(given) == expected
+
+
+def test_an_apt_that_fails_is_no_apt_without_archives() -> None:
+    def run(argv: Sequence[str], stdin: str | None = None, timeout: float = 30) -> tuple[int, str, str]:
+        return 100, "", "E: Malformed entry 1 in list file /etc/apt/sources.list (Suite)\n"
+
+    with pytest.raises(AptError, match=r"`apt-get indextargets` fails: E: Malformed entry 1"):
+        ask(run)

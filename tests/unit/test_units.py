@@ -21,6 +21,7 @@ StateChangeTimestamp=
 LoadState=loaded
 ActiveState=inactive
 UnitFileState=generated
+StateChangeTimestamp=n/a
 
 LoadState=masked
 ActiveState=failed
