@@ -20,6 +20,8 @@ description:
     after C(reset); other phases leave it.
   - Nothing is reported of a play with the variable C(kubestead_reports=false), which belongs to a phase, but
     works on machines that may have no system yet.
+  - What a module returns as C(kubestead_data), a dictionary, is kept as data of the machine, by its keys.
+    M(kubestead.homelab.kubeadm_join) tells so how a machine has joined.
   - A thread in the background sends the reports, those of a moment as one. The run neither waits nor fails
     for the State API. While it does not answer the reports wait; where it never did, a warning at the end
     says so. What it refuses, because the machine is being installed or is retired, a warning says too.
@@ -211,8 +213,10 @@ class CallbackModule(CallbackBase):
             self._report(name, lifecycle.PROVISIONING, message, phase=phase, share=progress(phase))
 
     def v2_runner_on_ok(self, result: t.Any) -> None:
-        """Count."""
-        self._count(_Result(result))
+        """Count, and report what is to be kept."""
+        known = _Result(result)
+        self._count(known)
+        self._keep(known)
 
     def v2_runner_on_skipped(self, result: t.Any) -> None:
         """Count, where the module did the skipping."""
@@ -375,13 +379,25 @@ class CallbackModule(CallbackBase):
         error: t.Optional[str] = None,
         settle: bool = False,
         kubernetes: t.Optional[str] = None,
+        data: t.Optional[t.Mapping[str, t.Any]] = None,
     ) -> None:
         if host not in self._nodes:
             kubernetes = None
         if self._reporter is not None:
+            mac = self._macs[host]
             self._reporter.add(
-                Report(host, self._macs[host], state, phase, share, message, error, settle, kubernetes)
+                Report(host, mac, state, phase, share, message, error, settle, kubernetes, data or {})
             )
+
+    def _keep(self, result: _Result) -> None:
+        """Report what a module wants kept of its machine."""
+        data, phase = result.data.get("kubestead_data"), self._record.phase
+        if not data or phase is None or self._silent or not self._mac(result.host):
+            return
+        if self._may_report(result.host):
+            task = plain(result.task.get_name())
+            name = result.host.get_name()
+            self._report(name, lifecycle.PROVISIONING, task, phase=phase, share=progress(phase), data=data)
 
     def _settle(self, failed: t.Collection[str], failure: t.Optional[Failure]) -> None:
         """Report how each machine is left, and see the reports off."""

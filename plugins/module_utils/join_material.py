@@ -58,7 +58,6 @@ def parse_lifetime(text: str) -> timedelta:
 def token_secret(token: str, options: MaterialOptions, now: datetime) -> dict[str, t.Any]:
     """Return the Secret that makes a token valid, as `kubeadm token create` makes it."""
     identifier, secret = token.split(".")
-    end = (now + options.lifetime).strftime("%Y-%m-%dT%H:%M:%SZ")
     return {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -67,7 +66,7 @@ def token_secret(token: str, options: MaterialOptions, now: datetime) -> dict[st
         "stringData": {
             "token-id": identifier,
             "token-secret": secret,
-            "expiration": end,
+            "expiration": (now + options.lifetime).strftime("%Y-%m-%dT%H:%M:%SZ"),
             "description": options.description,
             "usage-bootstrap-authentication": "true",
             "usage-bootstrap-signing": "true",
@@ -80,12 +79,17 @@ class Material(NodeRun[MaterialOptions]):
     """What a join takes, on the control plane that makes it."""
 
     def make(self) -> dict[str, t.Any]:
-        """Make it: `token`, and for a control plane `certificate_key` and the `files` of the API server."""
+        """Make `token`, told when it `expires`, and for a control plane `certificate_key` and its `files`."""
         client = self._client()
         token = ".".join("".join(secrets.choice(_LETTERS) for _char in range(length)) for length in (6, 16))
         body = token_secret(token, self.options, datetime.now(timezone.utc))
         self._expect(client, SECRETS, "POST", body)
-        made = {"token": token, "certificate_key": "", "files": {}}
+        made = {
+            "token": token,
+            "expires": body["stringData"]["expiration"],
+            "certificate_key": "",
+            "files": {},
+        }
         if self.options.control_plane:
             made["certificate_key"] = self._seal(client)
             folder = self.host.paths.api_server

@@ -95,6 +95,8 @@ class JoinResult:
     changed: bool
     node: NodeState
     needs_token: bool = False
+    #: when it joined in this run
+    joined_at: datetime | None = None
 
 
 def with_secrets(configuration: t.Mapping[str, t.Any], material: Material) -> str:
@@ -109,6 +111,20 @@ def with_secrets(configuration: t.Mapping[str, t.Any], material: Material) -> st
             "certificateKey": material.certificate_key,
         }
     return json.dumps(document)
+
+
+def join_record(options: JoinOptions, token_expires: str, joined_at: datetime) -> dict[str, str]:
+    """Return what may be kept of a join: nothing secret, since a token's first part is its public name."""
+    discovery = (options.configuration or {}).get("discovery") or {}
+    return {
+        "node": options.node_name,
+        "role": "control-plane" if options.control_plane else "worker",
+        "endpoint": (discovery.get("bootstrapToken") or {}).get("apiServerEndpoint", ""),
+        "ca_pin": options.cluster["ca_pin"],
+        "token_id": options.material.token.partition(".")[0],
+        "token_expires": token_expires,
+        "joined_at": joined_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
 
 
 class Joiner(NodeRun[JoinOptions]):
@@ -140,6 +156,7 @@ class Joiner(NodeRun[JoinOptions]):
             if decision.action == plan.CLEAN_AND_JOIN:
                 self._clear()
             self._join()
+            result.joined_at = datetime.now(timezone.utc)
         result.node = self.probe()
         if self.options.control_plane:
             self._verify_member(result.node)

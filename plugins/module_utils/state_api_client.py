@@ -21,6 +21,8 @@ __all__ = [
     "read_token",
 ]
 
+_NOT_FOUND = 404
+
 
 def read_token(path: str) -> str:
     """Read a token from its file; raise StateApiError, naming the file, when there is none in it."""
@@ -120,6 +122,15 @@ class StateApiClient:
     def data(self, mac: str, key: str) -> t.Any:
         """A value that was kept of a machine, with its time."""
         return self._get(f"/api/data/{_mac(mac)}/{_name(key)}")
+
+    def data_or_none(self, mac: str, key: str) -> t.Any:
+        """The same, None where nothing was kept."""
+        try:
+            return self.data(mac, key)
+        except StateApiRefusedError as error:
+            if error.status != _NOT_FOUND:
+                raise
+            return None
 
     def data_keys(self, mac: str) -> t.Any:
         """The keys of what was kept of a machine, each with its time."""

@@ -74,6 +74,10 @@ options:
   token:
     description: The bootstrap token.
     type: str
+  token_expires:
+    description: When O(token) ends, for RV(kubestead_data).
+    type: str
+    default: ""
   certificate_key:
     description: For a control plane, the key of the sealed certificates.
     type: str
@@ -140,6 +144,23 @@ kubeadm:
   description: What is true afterwards, see M(kubestead.homelab.kubeadm_facts).
   returned: success
   type: dict
+kubestead_data:
+  description:
+    - What the callback P(kubestead.homelab.state_report#callback) keeps of the machine in the State API. Its
+      C(join) says how it has joined, as what, at which endpoint, by which pin of the cluster's authority and
+      by which token.
+    - Nothing of it is secret. The first part of a token is its public name, C(kubeadm token list) shows it.
+  returned: when it has joined
+  type: dict
+  sample:
+    join:
+      node: worker-1
+      role: worker
+      endpoint: 10.0.0.11:6443
+      ca_pin: sha256:0f6b…
+      token_id: abcdef
+      token_expires: "2026-11-21T16:12:35Z"
+      joined_at: "2026-11-21T15:57:41Z"
 """
 
 from contextlib import nullcontext
@@ -150,6 +171,7 @@ from ansible_collections.kubestead.homelab.plugins.module_utils.joining import (
     JoinOptions,
     JoinResult,
     Material,
+    join_record,
 )
 from ansible_collections.kubestead.homelab.plugins.module_utils.kubeadm import (
     BusyError,
@@ -188,6 +210,7 @@ def main() -> None:
             "schedulable": {"type": "bool", "default": False},
             "configuration": {"type": "dict"},
             "token": {"type": "str", "no_log": True},
+            "token_expires": {"type": "str", "default": "", "no_log": False},
             "certificate_key": {"type": "str", "no_log": True},
             "files": {"type": "dict", "default": {}, "no_log": True},
             "cri_socket": {"type": "str", "default": "unix:///var/run/containerd/containerd.sock"},
@@ -231,12 +254,14 @@ def main() -> None:
             result = join(5)
     except (ClusterError, BusyError) as error:
         module.fail_json(msg=str(error))
+    record = result.joined_at and join_record(options, given["token_expires"], result.joined_at)
     module.exit_json(
         changed=result.changed,
         action=result.action,
         reason=result.reason,
         needs_token=result.needs_token,
         kubeadm=result.node.as_dict(),
+        **({"kubestead_data": {"join": record}} if record else {}),
     )
 
 

@@ -79,6 +79,11 @@ token:
   description: The token.
   returned: when O(state=present)
   type: str
+expires:
+  description: When the token ends, if it is not deleted before (RFC 3339); empty in check mode.
+  returned: when O(state=present)
+  type: str
+  sample: "2026-11-21T16:12:35Z"
 certificate_key:
   description: The key of the sealed certificates, empty for a worker.
   returned: when O(state=present)
@@ -124,7 +129,7 @@ def main() -> None:
     except ValueError as error:
         module.fail_json(msg=f"ttl is {error}")
     if module.check_mode:
-        made = {"token": "", "certificate_key": "", "files": {}} if present else {}
+        made = {"token": "", "expires": "", "certificate_key": "", "files": {}} if present else {}
         module.exit_json(changed=True, **made)
     options = MaterialOptions(
         host=given["host"],

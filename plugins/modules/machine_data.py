@@ -65,25 +65,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubestead.homelab.plugins.module_utils.mac import is_mac, normalise_mac
-from ansible_collections.kubestead.homelab.plugins.module_utils.state_api_client import (
-    StateApiClient,
-    StateApiRefusedError,
-)
 from ansible_collections.kubestead.homelab.plugins.module_utils.state_api_machines import find_mac
 from ansible_collections.kubestead.homelab.plugins.module_utils.state_api_module import connected, with_api
-
-NOT_FOUND = 404
-
-
-def kept(client: StateApiClient, mac: str, key: str) -> "dict[str, Any] | None":
-    """What is kept now, with its time; None when there is nothing."""
-    try:
-        datum: dict[str, Any] = client.data(mac, key)
-    except StateApiRefusedError as error:
-        if error.status != NOT_FOUND:
-            raise
-        return None
-    return datum
 
 
 def same(one: Any, other: Any) -> bool:
@@ -104,7 +87,7 @@ def main() -> None:
     name, key, value = (module.params[option] for option in ("machine", "key", "value"))
     with connected(module) as client:
         mac = normalise_mac(name) if is_mac(name) else find_mac(client.machines(), name)
-        before = kept(client, mac, key)
+        before = client.data_or_none(mac, key)
         changed = before is None or not same(before["value"], value)
         written = client.put_data(mac, key, value) if changed and not module.check_mode else before
     result: dict[str, Any] = {"changed": changed, "mac": mac}

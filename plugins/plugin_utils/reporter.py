@@ -10,7 +10,7 @@ import importlib
 import threading
 import time
 import typing as t
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ansible_collections.kubestead.homelab.plugins.module_utils import lifecycle
 from ansible_collections.kubestead.homelab.plugins.module_utils.phases import KUBERNETES
@@ -35,7 +35,7 @@ class Report:
     """What is to be reported of a machine.
 
     `name` is what people call it. `settle` says that a machine which was ready before the run, is so again.
-    `kubernetes` is how that feature stands now; None leaves it.
+    `kubernetes` is how that feature stands now; None leaves it. `data` is what is kept of it, by key.
     """
 
     name: str
@@ -47,6 +47,15 @@ class Report:
     error: t.Optional[str] = None
     settle: bool = False
     kubernetes: t.Optional[str] = None
+    data: t.Mapping[str, t.Any] = field(default_factory=dict)
+
+    def like(self, other: Report) -> bool:
+        """Whether a later one says the same, so that it stands for both."""
+        return (self.state, self.phase) == (other.state, other.phase)
+
+    def after(self, earlier: Report) -> Report:
+        """Return this one with what was to be kept by an earlier one that it stands for."""
+        return replace(self, data={**earlier.data, **self.data}) if earlier.data else self
 
 
 class Reporter:
@@ -79,8 +88,8 @@ class Reporter:
         """Take a report; returns at once."""
         with self._changed:
             queue = self._waiting.setdefault(report.mac, collections.deque())
-            if queue and (queue[-1].state, queue[-1].phase) == (report.state, report.phase):
-                queue.pop()
+            if queue and queue[-1].like(report):
+                report = report.after(queue.pop())
             queue.append(report)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="kubestead-state-api", daemon=True)
@@ -152,8 +161,9 @@ class Reporter:
                     self._failures += 1
                     self.unreachable = failure
                     queue = self._waiting.setdefault(mac, collections.deque())
-                    if not queue or (queue[0].state, queue[0].phase) != (report.state, report.phase):
-                        queue.appendleft(report)
+                    if queue and queue[0].like(report):
+                        report = queue.popleft().after(report)
+                    queue.appendleft(report)
                 elif not withheld:
                     self._failures = 0
                     self.sent += not refusal
@@ -181,6 +191,8 @@ class Reporter:
                 features={KUBERNETES: report.kubernetes} if report.kubernetes else None,
                 error=report.error,
             )
+            for key, value in report.data.items():
+                self._client.put_data(report.mac, key, value)
         except StateApiRefusedError as error:
             if error.temporary:
                 return str(error), ""

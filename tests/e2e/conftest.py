@@ -36,7 +36,6 @@ GROUPS = {
 GIB = 1 << 30
 MACHINES = [
     MachineSpec("bios", "10.77.0.41", "52:54:00:77:00:41", "bios", 4 * GIB),
-    MachineSpec("uefi", "10.77.0.42", "52:54:00:77:00:42", "uefi", 4 * GIB),
     # Somebody's disk, that boots and must stay as it is, though it is large enough.
     MachineSpec("stone", "10.77.0.43", "52:54:00:77:00:43", "bios", GIB * 5 // 4),
     MachineSpec("small", "10.77.0.44", "52:54:00:77:00:44", "bios", GIB // 16),

@@ -130,7 +130,8 @@ def homelab() -> Iterator[Homelab]:
 
 @pytest.fixture(scope="module")
 def deployed(homelab: Homelab) -> Homelab:
-    output = homelab("up")
+    """Its machine boots by UEFI, those of test_provision.py by BIOS. It stays as it was made."""
+    output = homelab("up", "--firmware", "uefi")
     assert "The homelab is up" in output
     return homelab
 
@@ -153,7 +154,9 @@ def test_a_machine_with_an_empty_disk_was_installed_meanwhile(deployed: Homelab)
     [machine] = deployed.status()["virtual_machines"]
     assert (machine["name"], machine["state"], machine["lifecycle"]) == (MACHINE, "running", "ready")
     assert MACHINE in deployed("status")
+    deployed("ssh", MACHINE, "test -d /sys/firmware/efi")
     assert deployed("ssh", MACHINE, "findmnt -no SOURCE /").startswith("/dev/vda")
+    assert deployed("ssh", MACHINE, "systemctl is-system-running --wait").strip() == "running"
     assert deployed("ssh", MACHINE, "sysctl -n net.ipv4.ip_forward").strip() == "1", "it is prepared"
     assert "installed" in deployed("machine", "log", MACHINE)
 
@@ -190,6 +193,16 @@ def test_the_state_api_is_served_to_this_computer(deployed: Homelab) -> None:
         socket.create_connection(("127.0.0.1", deployed.api_port), timeout=10) as connection,
     ):
         ssl.create_default_context().wrap_socket(connection, server_hostname="127.0.0.1")
+
+
+def test_how_a_worker_joined_is_kept_and_its_token_is_gone(deployed: Homelab) -> None:
+    told = json.loads(deployed("kubestead", "machines", "status", "lab-worker-1", "--json"))
+    [mac] = told
+    kept = json.loads(deployed.api(f"/api/data/{mac}/join"))["value"]
+    assert (kept["node"], kept["role"], kept["endpoint"]) == ("lab-worker-1", "worker", "10.77.0.11:6443")
+    assert kept["token_id"] in deployed("kubestead", "machines", "status", "lab-worker-1")
+    tokens = deployed.kubectl("get", "secrets", "-n", "kube-system", "-o", "name")
+    assert f"bootstrap-token-{kept['token_id']}" not in tokens
 
 
 def test_the_second_run_changes_nothing_in_few_trips(deployed: Homelab) -> None:

@@ -44,6 +44,7 @@ class Api(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.reports: list[dict[str, Any]] = []
+        self.kept: list[dict[str, Any]] = []
         self.correlation_ids: set[str] = set()
         self.states: dict[str, Any] = {}
         self.refuse: int | None = None
@@ -84,12 +85,13 @@ class Handler(BaseHTTPRequestHandler):
         """A report."""
         threading.Event().wait(self.server.wait)
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if self.headers.get("Authorization") != f"Bearer {TOKEN}" or self.path != "/api/state":
+        paths = {"/api/state": self.server.reports, "/api/data": self.server.kept}
+        if self.headers.get("Authorization") != f"Bearer {TOKEN}" or self.path not in paths:
             self.answer(401, {"detail": "no"})
         elif self.server.refuse:
             self.answer(self.server.refuse, {"detail": "not this one"})
         else:
-            self.server.reports.append(body)
+            paths[self.path].append(body)
             self.server.correlation_ids.add(self.headers["X-Correlation-ID"])
             self.answer(200, {})
 
@@ -214,6 +216,25 @@ def test_a_run_that_goes_well(api: Api, run: Runner) -> None:
         "skipped": 0,
         "round_trips": 3,
     }
+
+
+JOINS = """\
+#!/usr/bin/python
+from ansible.module_utils.basic import AnsibleModule
+AnsibleModule({}, supports_check_mode=True).exit_json(kubestead_data={"join": {"token_id": "abcdef"}})
+"""
+
+
+def test_what_a_module_wants_kept_of_its_machine_is_kept(api: Api, run: Runner) -> None:
+    (run.folder / "library").mkdir()
+    (run.folder / "library" / "joins.py").write_text(JOINS, encoding="utf-8")
+    plays = play("join", "- joins:\n  delegate_to: nameless") + play("network", "- joins:", hosts="nameless")
+    assert run(plays, api.url, "--check")[0] == 0
+    assert api.kept == []
+    code, said, _ = run(plays, api.url)
+    assert code == 0, said
+    assert {one.pop("mac") for one in api.kept} == {MAC_A, MAC_B}
+    assert api.kept == [{"key": "join", "value": {"token_id": "abcdef"}}] * 2
 
 
 ROUND_TRIPS = """\

@@ -122,6 +122,14 @@ def test_features_that_hardware_proposes(api: Running, files: Files) -> None:
     assert "Its hardware proposes nothing more." in again.out
 
 
+def test_how_a_machine_has_joined(api: Running) -> None:
+    assert "joined" not in kubestead("machines", "status", "cp-1").out
+    record = {"node": "cp-1", "role": "control-plane", "endpoint": "10.0.0.100:8443", "token_id": "abcdef"}
+    api.client().put_data(CP, "join", record)
+    said = kubestead("machines", "status", "cp-1").out
+    assert "as control-plane cp-1 at 10.0.0.100:8443, by token abcdef (" in said
+
+
 def test_a_machine_that_is_not_in_the_registry(api: Running) -> None:
     api.client().put_data(STRANGER, "hardware", HARDWARE)
     done = kubestead("machines", "features", STRANGER, "--accept")

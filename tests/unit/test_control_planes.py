@@ -214,6 +214,7 @@ def test_a_control_plane_gets_a_token_a_key_and_the_files_of_the_api_server(
     api = Api(RECORDED)
     made = material(tmp_path, api, monkeypatch, Outcome(0, "")).make()
     assert made["files"] == {"encryption.yaml": "kind: EncryptionConfiguration\n"}
+    assert made["expires"] == api.bodies[0]["stringData"]["expiration"]
     given = json.loads((tmp_path / "given").read_text())
     assert made["certificate_key"] not in given["arguments"]
     first, second = given["document"].split("\n---\n")

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from kubestead.model import kubeadm as kubeadm_module
 from kubestead.model.admin_access import AdminAccess
 from kubestead.model.cluster_certificates import ClusterCertificates
 from kubestead.model.initialising import Initialiser, InitOptions
-from kubestead.model.joining import Joiner, JoinOptions, Material, with_secrets
+from kubestead.model.joining import Joiner, JoinOptions, Material, join_record, with_secrets
 from kubestead.model.kubeadm import (
     BusyError,
     Outcome,
@@ -298,6 +299,23 @@ def test_leftovers_of_a_join_are_cleared_before_the_next(
         join_options(tmp_path), sample_host(tmp_path, Programs(dict(PROGRAMS))), execute=joins
     ).run()
     assert (result.action, result.changed, seen) == ("clean_and_join", True, [False])
+    assert result.joined_at is not None
+
+
+def test_what_is_kept_of_a_join_is_no_secret(tmp_path: Path) -> None:
+    options = join_options(tmp_path)
+    options.configuration = {"discovery": {"bootstrapToken": {"apiServerEndpoint": "10.0.0.11:6443"}}}
+    moment = datetime(2026, 1, 1, tzinfo=timezone.utc)
+    record = join_record(options, "2026-01-01T00:15:00Z", moment)
+    assert record == {
+        "node": "w-1",
+        "role": "worker",
+        "endpoint": "10.0.0.11:6443",
+        "ca_pin": "sha256:1",
+        "token_id": "abcdef",
+        "token_expires": "2026-01-01T00:15:00Z",
+        "joined_at": "2026-01-01T00:00:00Z",
+    }
 
 
 def test_the_lock_waits(tmp_path: Path) -> None:

@@ -106,6 +106,39 @@ def test_what_cannot_be_sent_waits(server: Server) -> None:
     assert tried[0] == 4
 
 
+def kept(server: Server) -> list[tuple[str, Any, int]]:
+    """What came to be kept of machines, and when: after how many reports."""
+    found: list[tuple[str, Any, int]] = []
+    reports = 0
+    for method, path, _headers, body in server.requests:
+        reports += (method, path) == ("POST", "/api/state")
+        if (method, path) == ("POST", "/api/data"):
+            found.append((body["key"], body["value"], reports))
+    return found
+
+
+def test_what_is_kept_outlives_a_report_that_another_replaces(server: Server) -> None:
+    one = make(server.url)
+    one.add(report(A, data={"join": 1, "other": 2}))
+    one.add(report(A, data={"join": 3}))
+    one.add(report(A))
+    one.add(report(A, phase="network"))
+    assert one.flush(5)
+    assert kept(server) == [("join", 3, 1), ("other", 2, 1)]
+    assert one.sent == 2
+
+
+def test_what_is_kept_is_sent_again_with_its_report(server: Server) -> None:
+    one = make(server.url)
+    server.answers = [(200, b"{}"), (200, b"{}"), (503, b'{"detail": "busy"}')]
+    one.add(report(A, data={"join": 1}))
+    deadline = time.monotonic() + 20
+    while not one.sent and time.monotonic() < deadline:
+        one.flush(1)
+    assert [(key, value) for key, value, _reports in kept(server)] == [("join", 1)] * 2
+    assert (one.sent, one.refused, one.waiting) == (1, 0, 0)
+
+
 def test_an_api_that_is_not_there_holds_nobody_up() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 
 from kubestead.exit_codes import ExitCode
-from kubestead.model.state_api_client import StateApiRefusedError
 
 from . import completion
 from .actions import act, confirm
@@ -21,7 +20,6 @@ from .views import View, age, called, titled
 
 _INSTALL_LOG = "install_log"
 _LOG_LINES = 10
-_NOT_FOUND = 404
 
 
 def machines_install(session: Session, names: SomeMachines, yes: Yes = False) -> None:
@@ -103,11 +101,8 @@ def _installation(install: dict[str, Any]) -> str:
 
 
 def _log(session: Session, mac: str) -> list[tuple[str, str]]:
-    try:
-        kept = session.api.data(mac, _INSTALL_LOG)
-    except StateApiRefusedError as error:
-        if error.status != _NOT_FOUND:
-            raise
+    kept = session.api.data_or_none(mac, _INSTALL_LOG)
+    if kept is None:
         return []
     lines = str(kept["value"].get("text", "")).rstrip().splitlines()[-_LOG_LINES:]
     title = f"attempt {kept['value'].get('attempt', '?')}, {age(kept['updated_at'])}"

@@ -20,6 +20,7 @@ from .details import machine_details
 from .enrolments import machines_adopt
 from .events import show_events
 from .installations import installation_facts, machines_install, machines_reinstall, machines_rescue
+from .joins import join_facts
 from .names import find
 from .options import MaybeMachine, SomeMachine, SomeMachines
 from .output import as_json, note, one_line, print_json, show, width
@@ -64,7 +65,7 @@ def machines_status(session: Session, machine: MaybeMachine = None) -> None:
         print_json({mac: views[mac]})
         return
     hardware = hardware_facts(hardware_of(session, mac), views[mac])
-    more = [*installation_facts(session, views[mac]), *hardware]
+    more = [*installation_facts(session, views[mac]), *join_facts(session, mac), *hardware]
     show(*machine_details(views[mac], session.api.events(mac=mac, limit=10), more))
 
 

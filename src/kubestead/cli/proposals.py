@@ -11,7 +11,6 @@ from kubestead.exit_codes import ExitCode
 from kubestead.model.entry_change import entry_of
 from kubestead.model.hardware import KEY, Proposal, proposals, summary
 from kubestead.model.registry import Registry
-from kubestead.model.state_api_client import StateApiRefusedError
 
 from . import completion
 from .errors import CliError
@@ -21,8 +20,6 @@ from .output import note, one_line, print_json, show
 from .places import place
 from .session import Session
 from .views import View, called, titled
-
-_NOTHING = 404
 
 
 def machines_features(
@@ -69,12 +66,8 @@ def machines_features(
 
 def hardware_of(session: Session, mac: str) -> Any:
     """What the machine has reported of its hardware; None where that is nothing."""
-    try:
-        return session.api.data(mac, KEY)["value"]
-    except StateApiRefusedError as error:
-        if error.status != _NOTHING:
-            raise
-        return None
+    kept = session.api.data_or_none(mac, KEY)
+    return kept and kept["value"]
 
 
 def hardware_facts(hardware: Any, view: View) -> list[tuple[str, str]]:
