@@ -9,14 +9,23 @@ moves them there: when that node is lost, no name is known for the five minutes 
 
 from __future__ import annotations
 
+import time
 import typing as t
 
-from .pod_network import Api, PodNetworkError, items
+from .pod_network import Api, PodNetworkError, items, restart
 
 NAMESPACE = "kube-system"
 DEPLOYMENT = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/coredns"
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods?labelSelector=k8s-app%3Dkube-dns"
 NODES = "/api/v1/nodes"
+#: What keeps pods off a node that says it is ready, until its network is.
+BEGINNING = (
+    "node.cilium.io/agent-not-ready",
+    "node.kubernetes.io/network-unavailable",
+    "node.kubernetes.io/not-ready",
+)
+#: How often pods are made anew that come back together.
+ATTEMPTS = 3
 
 Object = t.Mapping[str, t.Any]
 Pod = tuple[str, str]  # namespace, name
@@ -91,18 +100,42 @@ class Dns:
             raise PodNetworkError(f"{DEPLOYMENT}: {answer.status or 'no answer'}: {answer.body[:300]}")
         self.api = api
         self.wanted = ((answer.json() or {}).get("spec") or {}) if answer.ok else {}
-        self.pods: list[Object] = []
+        self.pods: t.Sequence[Object] = []
+        self.nodes: t.Sequence[Object] = []
 
     def settled(self) -> bool:
-        """Ask for the pods; say whether each that is wanted has been given a node."""
+        """Ask again; say whether each pod has a node, and each node that is ready has left its beginning."""
         if not self.wanted:
             return True
+        self.nodes = items(self.api, NODES)
+        taints = [taint for node in self.nodes if _ready(node) for taint in node["spec"].get("taints") or []]
         there = [pod for pod in items(self.api, PODS) if "deletionTimestamp" not in pod["metadata"]]
         self.pods = [pod for pod in there if pod["spec"].get("nodeName")]
-        return len(there) == len(self.pods) >= int(self.wanted.get("replicas", 1))
+        begun = not any(taint.get("key") in BEGINNING for taint in taints)
+        return begun and len(there) == len(self.pods) >= int(self.wanted.get("replicas", 1))
 
     def to_move(self) -> list[Pod]:
         """Return the pods to be made anew; a single pod is where it is."""
         if self.wanted.get("replicas", 1) < 2 or not self.pods:
             return []
-        return to_move(self.pods, items(self.api, NODES), self.wanted["template"]["spec"])
+        return to_move(self.pods, self.nodes, self.wanted["template"]["spec"])
+
+
+def spread(dns: Dns, seconds: float, pause: t.Callable[[float], None] = time.sleep) -> list[Pod]:
+    """Delete pods that are together until what comes in their place is not; return those that were deleted.
+
+    seconds: how long to wait and to try. A node that has just become ready may not get any for a moment yet.
+    """
+    until = time.monotonic() + seconds
+    moved: list[Pod] = []
+    for attempt in range(ATTEMPTS):
+        while not dns.settled() and time.monotonic() < until:
+            pause(0.5)
+        pods = dns.to_move()
+        if not pods or (attempt and time.monotonic() >= until):
+            break
+        if attempt:
+            pause(3)
+        restart(dns.api, pods)
+        moved += pods
+    return moved

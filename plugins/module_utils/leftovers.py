@@ -29,7 +29,7 @@ LINKS = re.compile(
     r"(?:wireguard|wg-v6|bpfin|bpfout)\.cali|cilium_.*|lxc(?:[0-9a-f]{12}|_health)"
 )
 CNI_FILES = ("*flannel*", "*calico*", "*cilium*")
-#: What Cilium calls another's configuration while it is in charge; it is not ours to delete.
+#: What Cilium calls another's configuration while it is in charge: it gets its name back.
 SET_ASIDE = ".cilium_bak"
 #: Tables of routes that only Cilium uses.
 RULE = re.compile(r"^(?P<priority>\d+):.*\bfwmark\b.*\blookup (?:2004|2005)\b")
@@ -158,19 +158,28 @@ def find_paths(host: Host) -> list[Leftover]:
         found += [str(host.under(folder))] if host.under(folder).exists() else []
     for pattern in PINS:
         found += [str(path) for path in sorted(host.under("/sys/fs/bpf").glob(pattern))]
-    net = host.under("/etc/cni/net.d")
-    found += [
-        path
-        for path in _content(net)
-        if any(fnmatch.fnmatch(Path(path).name.replace(SET_ASIDE, ""), pattern) for pattern in CNI_FILES)
-    ]
-    return [Leftover("path", path) for path in found]
+    net = _content(host.under("/etc/cni/net.d"))
+    ours = [path for path in net if _of_a_pod_network(path)]
+    aside = [path for path in net if path not in ours and path.endswith(SET_ASIDE)]
+    return [Leftover("path", path) for path in found + ours] + [Leftover("set aside", path) for path in aside]
 
 
-def find_mounts(host: Host) -> list[Leftover]:
-    """Find what is mounted for pods, the innermost first."""
-    below = str(host.under("/var/lib/kubelet")) + "/"
-    return [Leftover("mount", point) for point in reversed(host.mounts()) if point.startswith(below)]
+def _of_a_pod_network(path: str) -> bool:
+    """Say whether a CNI configuration is of one of the pod networks that this collection knows."""
+    name = Path(path).name.replace(SET_ASIDE, "")
+    return any(fnmatch.fnmatch(name, pattern) for pattern in CNI_FILES)
+
+
+def find_mounts(host: Host, *more: str) -> list[Leftover]:
+    """Find what is mounted for pods, the innermost first; `more`: folders in which it is looked for, too."""
+    folders = [host.under(folder) for folder in ("/var/lib/kubelet", *more)]
+    points = [point for folder in folders for point in _mounted_in(host, folder)]
+    return [Leftover("mount", point) for point in reversed(host.mounts()) if point in points]
+
+
+def _mounted_in(host: Host, folder: Path) -> list[str]:
+    """Return the mount points below a folder."""
+    return [point for point in host.mounts() if point.startswith(f"{folder}/")]
 
 
 def ask_runtime(host: Host, *words: str, timeout: float = 30) -> tuple[int, str, str]:
@@ -186,7 +195,7 @@ def find_pods(host: Host) -> list[Leftover]:
 
 def find_all(host: Host) -> list[Leftover]:
     """Find every piece, in the order in which they are to be removed."""
-    found = find_pods(host) + find_mounts(host)
+    found = find_pods(host) + find_mounts(host, *FOLDERS)
     netns = host.under("/run/netns")
     found += [Leftover("netns", path.name) for path in sorted(netns.glob("cni-*"))] if netns.is_dir() else []
     found += [Leftover("link", name) for name in host.links() if LINKS.fullmatch(name)]
@@ -226,10 +235,8 @@ def kept(host: Host) -> list[str]:
     code, out, _err = ask_runtime(host, "images", "--quiet")
     if code == 0:
         told.append(f"the container runtime, with {len(out.split())} images")
-    net = host.under("/etc/cni/net.d")
-    names = [Path(path).name for path in _content(net)]
-    others = [name for name in names if not any(fnmatch.fnmatch(name, ours) for ours in CNI_FILES)]
-    told += [f"/etc/cni/net.d/{name}" for name in others]
+    others = [path for path in _content(host.under("/etc/cni/net.d")) if not _of_a_pod_network(path)]
+    told += [f"/etc/cni/net.d/{Path(path).name.replace(SET_ASIDE, '')}" for path in others]
     for pattern in ("/var/log/kubeadm-*.log", "/var/log/kubernetes", "/opt/local-path-provisioner"):
         told += [
             "/" + str(path.relative_to(host.paths.root)) for path in sorted(host.paths.root.glob(pattern[1:]))
@@ -240,7 +247,9 @@ def kept(host: Host) -> list[str]:
 def remove(host: Host, piece: Leftover) -> str:
     """Take one piece away; return what went wrong, or nothing."""
     if piece.kind in ("path", "kubeconfig"):
-        return _remove_path(Path(piece.what))
+        return _remove_path(host, Path(piece.what))
+    if piece.kind == "set aside":
+        return _give_back(Path(piece.what))
     if piece.kind == "iptables":
         return _remove_rules(host, piece.what)
     commands: dict[str, list[list[str]]] = {
@@ -272,7 +281,10 @@ def remove(host: Host, piece: Leftover) -> str:
     return problem
 
 
-def _remove_path(path: Path) -> str:
+def _remove_path(host: Host, path: Path) -> str:
+    mounted = _mounted_in(host, path)
+    if mounted:  # its content is somebody's: a volume, a disk
+        return f"{path}: {mounted[0]} is still mounted, so nothing in it was deleted"
     try:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -280,6 +292,19 @@ def _remove_path(path: Path) -> str:
             path.unlink()
     except FileNotFoundError:
         return ""
+    except OSError as error:
+        return f"{path}: {error.strerror or error}"
+    return ""
+
+
+def _give_back(path: Path) -> str:
+    """Give a configuration its name back, unless there is another of that name by now."""
+    before = Path(str(path)[: -len(SET_ASIDE)])
+    try:
+        if before.exists():
+            path.unlink()
+        else:
+            path.rename(before)
     except OSError as error:
         return f"{path}: {error.strerror or error}"
     return ""

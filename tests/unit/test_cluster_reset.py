@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from kubestead.model.endpoint_files import MARK
-from kubestead.model.leftovers import clear_control_plane, find_all, removal_script
+from kubestead.model.leftovers import clear_control_plane, find_all, removal_script, remove_all
 from kubestead.model.resetting import explain, reset, wake_runtime
 from tests.unit.kubeadm_sample import (
     Programs,
@@ -152,6 +152,17 @@ def test_what_cannot_be_taken_away_is_named(tmp_path: Path) -> None:
         assert words in message
 
 
+def test_what_is_still_mounted_is_not_deleted(tmp_path: Path) -> None:
+    host, programs = whole(tmp_path)
+    data = put(tmp_path, "var/lib/kubelet/pods/1/volume/data")
+    programs.answers["umount"] = (32, "", "target is busy")
+    result = reset(host, use_kubeadm=False)
+    assert data.exists()
+    assert "pods/1/volume is still mounted, so nothing in it was deleted" in explain("cp-1", result).replace(
+        str(tmp_path), ""
+    )
+
+
 def test_a_silent_runtime_is_started_because_only_it_can_end_its_pods(tmp_path: Path) -> None:
     host, programs = whole(tmp_path)
     started: list[str] = []
@@ -179,7 +190,12 @@ def test_nothing_is_removed_while_the_runtime_is_silent(tmp_path: Path) -> None:
 
 def test_an_unfinished_initialisation_keeps_the_authorities_that_a_person_brought(tmp_path: Path) -> None:
     host, programs = whole(tmp_path)
-    programs.answers |= {"umount": (0, "", ""), "crictl": (0, "", "")}
+
+    def unmounted(_line: str) -> tuple[int, str, str]:
+        put(tmp_path, "proc/self/mountinfo", "")
+        return 0, "", ""
+
+    programs.answers |= {"umount": unmounted, "crictl": (0, "", "")}
     put(tmp_path, "etc/kubernetes/kubestead-init.json", "{}")
     put(tmp_path, "etc/kubernetes/manifests/kube-vip.yaml", f"{MARK}\n{{}}\n")  # of the address, there before
     assert clear_control_plane(host, ["ca.crt", "ca.key"]) == []
@@ -198,6 +214,7 @@ def test_links_and_files_of_other_pod_networks_are_found_and_no_others(tmp_path:
     ):
         put(tmp_path, f"etc/cni/net.d/{name}")
     put(tmp_path, "run/calico/x")
+    put(tmp_path, "run/cilium/state")
     put(tmp_path, "sys/fs/bpf/tc/globals/cilium_lxc")
     put(tmp_path, "sys/fs/bpf/tc/globals/mine")
     programs = Programs(
@@ -212,7 +229,8 @@ def test_links_and_files_of_other_pod_networks_are_found_and_no_others(tmp_path:
             "nft list tables": (0, "table ip calico\ntable ip mycalico\n", ""),
         }
     )
-    host = sample_host(tmp_path, programs)
+    mounts = ["/", "/run", f"{tmp_path}/run/cilium/cgroupv2", f"{tmp_path}/run/mine"]
+    host = sample_host(tmp_path, programs, mounts)
     ours = [
         "cali0123456789a",
         "cilium_host",
@@ -227,16 +245,31 @@ def test_links_and_files_of_other_pod_networks_are_found_and_no_others(tmp_path:
     assert sorted(found) == sorted(
         [
             *(f"link {name}" for name in ours),
+            "mount /run/cilium/cgroupv2",
             "rule 9",
             "rule 50",
             "routes bird",
             "nft ip calico",
             "path /etc/cni/net.d/05-cilium.conflist",
             "path /etc/cni/net.d/10-flannel.conflist.cilium_bak",
+            "set aside /etc/cni/net.d/87-podman-bridge.conflist.cilium_bak",
             "path /run/calico",
+            "path /run/cilium",
             "path /sys/fs/bpf/tc/globals/cilium_lxc",
         ]
     )
+
+
+def test_what_cilium_has_set_aside_gets_its_name_back(tmp_path: Path) -> None:
+    net = tmp_path / "etc/cni/net.d"
+    put(tmp_path, "etc/cni/net.d/87-podman-bridge.conflist.cilium_bak", "podman")
+    put(tmp_path, "etc/cni/net.d/10-mine.conf.cilium_bak", "old")
+    put(tmp_path, "etc/cni/net.d/10-mine.conf", "new")
+    host = sample_host(tmp_path, Programs())
+    assert remove_all(host, find_all(host)) == []
+    assert sorted(path.name for path in net.iterdir()) == ["10-mine.conf", "87-podman-bridge.conflist"]
+    assert (net / "10-mine.conf").read_text() == "new"
+    assert find_all(host) == []
 
 
 def test_a_persons_kubeconfig_goes_only_when_it_leads_to_this_cluster(tmp_path: Path) -> None:

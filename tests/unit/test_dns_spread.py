@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -136,11 +136,17 @@ class Api:
         return Answer(404, "not here")
 
 
+def answers(replicas: int, pods: Sequence[Any], *nodes: Any) -> dict[str, Any]:
+    """What an API says of two nodes, or of others."""
+    return {
+        dns_spread.DEPLOYMENT: {"spec": {"replicas": replicas, "template": {"spec": SPEC}}},
+        dns_spread.PODS: {"items": pods},
+        dns_spread.NODES: {"items": nodes or [node("w-1"), node("w-2")]},
+    }
+
+
 def cluster(replicas: int, *pods: Any) -> Dns:
-    deployment = {"spec": {"replicas": replicas, "template": {"spec": SPEC}}}
-    nodes = {"items": [node("w-1"), node("w-2")]}
-    answers = {dns_spread.DEPLOYMENT: deployment, dns_spread.PODS: {"items": pods}, dns_spread.NODES: nodes}
-    return Dns(Api(answers))
+    return Dns(Api(answers(replicas, pods)))
 
 
 def test_it_is_settled_when_each_pod_has_a_node() -> None:
@@ -151,6 +157,40 @@ def test_it_is_settled_when_each_pod_has_a_node() -> None:
     )
     assert dns.settled()
     assert dns.to_move() == [("kube-system", "b")]
+
+
+def test_it_is_not_settled_while_a_node_that_is_ready_keeps_pods_off() -> None:
+    pods = [pod("a", "w-1"), pod("b", "w-1")]
+    beginning = {"key": "node.cilium.io/agent-not-ready", "effect": "NoSchedule"}
+    assert not Dns(Api(answers(2, pods, node("w-1"), node("w-2", beginning)))).settled()
+    lost = node("w-2", beginning, ready="False")
+    assert Dns(Api(answers(2, pods, node("w-1"), lost))).settled(), "a node that is lost is not waited for"
+
+
+class Scheduler(Api):
+    """An API that puts pods which are made anew where `homes` says, one after the other."""
+
+    def __init__(self, *homes: str) -> None:
+        super().__init__(answers(2, []))
+        self.pods = {"a": "w-1", "b": "w-1"}
+        self.homes = list(homes)
+
+    def request(self, path: str, method: str = "GET", *_rest: Any, **_more: Any) -> Answer:
+        if method == "DELETE":
+            del self.pods[path.rpartition("/")[2]]
+            self.pods[f"new-{len(self.homes)}"] = self.homes.pop(0)
+            return Answer(200, "{}")
+        listed = [pod(name, home) for name, home in self.pods.items()]
+        self.answers[dns_spread.PODS] = {"items": listed}
+        return super().request(path)
+
+
+def test_pods_that_come_back_together_are_moved_again_and_not_for_ever() -> None:
+    api = Scheduler("w-1", "w-2")
+    assert len(dns_spread.spread(Dns(api), 30, lambda _seconds: None)) == 2
+    assert sorted(api.pods.values()) == ["w-1", "w-2"]
+    stubborn = Scheduler(*["w-1"] * 9)
+    assert len(dns_spread.spread(Dns(stubborn), 30, lambda _seconds: None)) == dns_spread.ATTEMPTS
 
 
 def test_a_single_pod_is_where_it_is() -> None:
