@@ -28,6 +28,7 @@ GROUPS = {
         "test_kube_vip",
         "test_lab",
         "test_minors",
+        "test_pod_networks",
         "test_ssh_access",
     ),
     "install": ("test_provision", "test_provision_faults"),
