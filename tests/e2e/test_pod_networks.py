@@ -11,6 +11,8 @@ import json
 import os
 import subprocess
 import time
+import urllib.request
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
@@ -20,6 +22,7 @@ from bundle import catalogue, places
 from bundle.oci import REFERENCE
 from bundle.probe import PUBLIC
 from kubestead.exit_codes import ExitCode
+from lab import network
 from lab.software import choose
 from tests.e2e.cluster_lab import ClusterLab, changes, eventually, trips
 from tests.figures import tell
@@ -29,23 +32,30 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")
 CONTROL_PLANE, WORKER = "net-cp-1", "net-worker-1"
 NODES = {CONTROL_PLANE, WORKER}
 MOST_TRIPS = 25
-# An image that says whether a bundle has all of them, and what a lab in a bare container needs: its kernel
-# may have no WireGuard, and not all that the chart asks for can be had there.
-NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
-    "calico": ("quay.io/calico/node", {}),
-    "cilium": (
-        "quay.io/cilium/cilium",
-        {
-            "cni_cilium_wireguard": False,
-            "cni_cilium_hubble_relay": False,
-            "cni_cilium_values": {
-                "securityContext": {"privileged": True},
-                "envoy": {"enabled": False},
-                "l7Proxy": False,
-            },
-        },
-    ),
+# What the chart asks for and a lab in a bare container cannot give; its kernel may have no WireGuard either.
+LABS_CILIUM = {
+    "cni_plugin": "cilium",
+    "cni_cilium_wireguard": False,
+    "cni_cilium_hubble_relay": False,
+    "cni_cilium_values": {
+        "securityContext": {"privileged": True},
+        "envoy": {"enabled": False},
+        "l7Proxy": False,
+    },
 }
+ADDRESSES = "10.77.0.240/28"
+NETWORKS: dict[str, dict[str, Any]] = {
+    "calico": {"cni_plugin": "calico"},
+    "cilium": LABS_CILIUM,
+    "cilium in place of kube-proxy": {
+        **LABS_CILIUM,
+        "cni_cilium_l2_announcements": True,
+        "cni_cilium_l2_interfaces": ["^eth.*"],
+        "cni_load_balancer_ranges": [ADDRESSES],
+    },
+}
+# The image that tells whether a bundle has all of them.
+IMAGES = {"calico": "quay.io/calico/node", "cilium": "quay.io/cilium/cilium"}
 POD = """
 apiVersion: v1
 kind: Pod
@@ -58,6 +68,15 @@ spec:
     - name: main
       image: {image}
       command: [sh, -c, "mkdir /www && hostname > /www/index.html && exec httpd -f -p 8080 -h /www"]
+"""
+SERVICE = """
+apiVersion: v1
+kind: Service
+metadata: {name: far}
+spec:
+  type: LoadBalancer
+  selector: {app: far}
+  ports: [{port: 8080}]
 """
 NOBODY = """
 apiVersion: networking.k8s.io/v1
@@ -75,7 +94,7 @@ def lacks(plugin: str) -> str:
     if software.kind == PUBLIC:
         return ""
     version = yaml.safe_load(places.CATALOGUE.read_text())["versions"][software.minor][plugin]
-    image = f"{NETWORKS[plugin][0]}:v{version}"
+    image = f"{IMAGES[plugin]}:v{version}"
     try:
         listed = json.loads((places.bundle_dir() / "images" / "index.json").read_text())["manifests"]
     except FileNotFoundError:
@@ -102,18 +121,35 @@ class Cluster(ClusterLab):
         asks = f"printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 4 {address} 8080 | grep -q ' 200 '"
         return self.lab.ssh(CONTROL_PLANE, [*words, "sh", "-c", asks], timeout=60).returncode == 0
 
+    def address_of(self, service: str) -> str:
+        """The address that a service is given for the world outside; empty as long as it has none."""
+        path = "jsonpath={.status.loadBalancer.ingress[0].ip}"
+        return self.kubectl(CONTROL_PLANE, "get", "service", service, "-o", path).strip()
 
-@pytest.mark.parametrize("plugin", NETWORKS)
-def test_its_pods_carry_and_filter(plugin: str) -> None:
-    if reason := lacks(plugin):
+    def answers_outside(self, address: str) -> bool:
+        """Whether somebody in the nodes' network, who is none of them, gets a page from an address."""
+
+        def asked() -> bool:
+            try:
+                with urllib.request.urlopen(f"http://{address}:8080/", timeout=3) as answer:
+                    return bool(answer.status == 200)
+            except OSError:
+                return False
+
+        return network.inside(self.lab.namespace, asked)
+
+
+@pytest.mark.parametrize("network_of", NETWORKS)
+def test_its_pods_carry_and_filter(network_of: str) -> None:
+    variables = NETWORKS[network_of]
+    if reason := lacks(variables["cni_plugin"]):
         pytest.skip(reason)
-    variables = {"cni_plugin": plugin, **NETWORKS[plugin][1]}
     cluster = Cluster("e2e-net", {CONTROL_PLANE: "10.77.0.11"}, {WORKER: "10.77.0.21"}, **variables)
     with cluster.standing():
         began = time.monotonic()
         made = cluster.play()
         assert made.code == ExitCode.DONE, made.message
-        tell(f"{plugin}: a cluster in {time.monotonic() - began:.0f} s")
+        tell(f"{network_of}: a cluster in {time.monotonic() - began:.0f} s")
         assert cluster.nodes(CONTROL_PLANE) == dict.fromkeys(NODES, True)
 
         known = catalogue.load()
@@ -127,6 +163,14 @@ def test_its_pods_carry_and_filter(plugin: str) -> None:
             CONTROL_PLANE, "get", "pod", "far", "-o", "jsonpath={.status.podIP}"
         ).strip()
         assert eventually(lambda: cluster.reaches("near", address), 30), "pods reach each other across nodes"
+        if "cni_load_balancer_ranges" in variables:
+            assert "kube-proxy" not in cluster.kubectl(CONTROL_PLANE, "get", "pods", "-n", "kube-system")
+            cluster.apply(SERVICE)
+            assert eventually(lambda: bool(cluster.address_of("far")), 60), "the service is given an address"
+            given = cluster.address_of("far")
+            assert ip_address(given) in ip_network(ADDRESSES)
+            assert eventually(lambda: cluster.answers_outside(given), 60), "a node answers for it"
+            cluster.kubectl(CONTROL_PLANE, "delete", "service/far")
         cluster.apply(NOBODY)
         assert eventually(lambda: not cluster.reaches("near", address), 60), "a policy keeps pods out"
         cluster.kubectl(CONTROL_PLANE, "delete", "networkpolicy/nobody", "pod/near", "pod/far")
