@@ -12,6 +12,7 @@ from lab.errors import InputError
 from lab.lab import Lab
 from lab.machine import PATIENCE
 from lab.machine_spec import DISK, MEMORY, MachineSpec, address_for, parse_size
+from lab.serial_text import plain
 from lab.spec import mac_of
 
 
@@ -154,8 +155,10 @@ def _log(lab: Lab, arguments: argparse.Namespace) -> int:
     machine = lab.machines.known(arguments.name)
     if not machine.serial_log.exists():
         raise InputError(f"machine {machine.name} was never switched on: it has no log yet")
-    follow = ["--follow=name", "--retry"] if arguments.follow else []
-    os.execvp("tail", ["tail", "--lines=+1", *follow, str(machine.serial_log)])
+    if arguments.follow:
+        os.execvp("tail", ["tail", "--lines=+1", "--follow=name", "--retry", str(machine.serial_log)])
+    print(plain(machine.serial_log.read_bytes()))
+    return 0
 
 
 def _console(lab: Lab, arguments: argparse.Namespace) -> int:

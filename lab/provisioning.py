@@ -8,7 +8,6 @@ it installed, as a person would press the button, and once only. What a machine 
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 import threading
@@ -16,7 +15,6 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kubestead.deploy import Outcome
@@ -30,6 +28,7 @@ from lab.errors import LabError
 from lab.machine_spec import MachineSpec
 from lab.process import wait_until
 from lab.qemu_probe import EMULATED
+from lab.serial_text import last_lines
 from lab.software import Software
 
 if TYPE_CHECKING:
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
 # From power-on to SSH of an installed machine; emulated, with both processors busy.
 BOOT_SECONDS = 600
 _STEP = 20  # percent between two lines of the same phase
-_SERIAL_LINES = 15
 
 
 class Provisioning:
@@ -174,20 +172,6 @@ class Provisioning:
             if log.exists() and not self.is_installed(spec):
                 print(f"✘ {spec.name} said last on its serial port ({log}):", file=sys.stderr)
                 print(*(f"    {line}" for line in last_lines(log)), sep="\n", file=sys.stderr, flush=True)
-
-
-def last_lines(serial_log: Path, count: int = _SERIAL_LINES) -> list[str]:
-    """Return the last lines of a serial port, without what moves the cursor and colours the text."""
-    with serial_log.open("rb") as stream:
-        stream.seek(max(0, serial_log.stat().st_size - (64 << 10)))
-        return plain(stream.read()).splitlines()[-count:]
-
-
-def plain(said: bytes) -> str:
-    """Return the lines of a serial port that say something."""
-    text = re.sub(r"\x1b\[[0-9;?=]*[ -/]*[@-~]|\x1b[ -/]*[0-~]", "", said.decode(errors="replace"))
-    lines = ("".join(filter(str.isprintable, line)).rstrip() for line in re.split(r"[\r\n]+", text))
-    return "\n".join(line for line in lines if line)
 
 
 def together(outcomes: Sequence[Outcome]) -> Outcome:

@@ -25,8 +25,8 @@ from lab import Lab, MachineSpec, NodeSpec, inventory, network
 from lab.homelab import Homelab
 from lab.machine import Machine
 from lab.process import wait_until
-from lab.provisioning import last_lines, plain
 from lab.qemu_probe import EMULATED
+from lab.serial_text import last_lines, plain
 from lab.software import NONE, Software
 from tests.figures import tell
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from kubestead.deploy import Outcome
 from kubestead.exit_codes import ExitCode
-from lab.provisioning import last_lines, together
+from lab.provisioning import together
+from lab.serial_text import last_lines
 
 
 def outcome(code: ExitCode, failure: str = "", **phases: float) -> Outcome:
