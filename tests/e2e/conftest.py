@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -16,23 +19,27 @@ from tests.e2e.needs import require_machines
 
 # Files run side by side, but not those of one group: this computer's kernel has limits that the nodes of all
 # of them would outgrow, and whole installations share one lab. Every other file is a group of its own.
+# What matters most comes first. The numbers: the minutes that a file takes where both processors are busy.
 GROUPS = {
-    "nodes": (
-        "test_boot_servers",
-        "test_cycle",
-        "test_faults",
-        "test_first_boot",
-        "test_high_availability",
-        "test_high_availability_faults",
-        "test_homelab",
-        "test_kube_vip",
-        "test_lab",
-        "test_minors",
-        "test_pod_networks",
-        "test_ssh_access",
-    ),
-    "install": ("test_provision", "test_provision_faults"),
+    "nodes": {
+        "test_homelab": 25,
+        "test_high_availability": 10,
+        "test_boot_servers": 5,
+        "test_first_boot": 2,
+        "test_lab": 1,
+        "test_ssh_access": 1,
+        "test_cycle": 12,
+        "test_kube_vip": 6,
+        "test_minors": 12,
+        "test_pod_networks": 15,
+        "test_faults": 40,
+        "test_high_availability_faults": 30,
+    },
+    "install": {"test_provision": 25, "test_provision_faults": 7},
 }
+OTHERS = {"test_boot_laptop": 3, "test_installers": 7, "test_machines": 2, "test_power": 2}
+MINUTES = {**GROUPS["nodes"], **GROUPS["install"], **OTHERS}
+ORDER = list(MINUTES)
 
 GIB = 1 << 30
 MACHINES = [
@@ -48,7 +55,34 @@ class Groups(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         stem = Path(nodeid.partition("::")[0]).stem
-        return next((group for group, stems in GROUPS.items() if stem in stems), stem)
+        return next((group for group, files in GROUPS.items() if stem in files), stem)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What matters most first; a file's tests stay in their order, and so do those of other folders."""
+    here = {item.path.stem for item in items if item.path.parent == Path(__file__).parent}
+    if unknown := sorted(here - set(ORDER)):
+        raise pytest.UsageError(f"tests/e2e/conftest.py does not say how long these take: {unknown}")
+    items.sort(key=lambda item: ORDER.index(item.path.stem) if item.path.stem in here else -1)
+
+
+@cache
+def no_time_for(stem: str) -> str:
+    """Why a file is not begun: the run has an end, and what is begun is a story that is not broken off."""
+    until = os.environ.get("KUBESTEAD_TESTS_UNTIL", "")
+    if not until or time.time() + 60 * MINUTES[stem] <= int(until):
+        return ""
+    return (
+        f"{stem} takes {MINUTES[stem]} min, and this run ends before that (KUBESTEAD_TESTS_UNTIL): "
+        f"python -m pytest tests/e2e/{stem}.py"
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Begin no file that cannot be ended."""
+    if reason := no_time_for(item.path.stem):
+        pytest.skip(reason)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
