@@ -160,8 +160,15 @@ def find_paths(host: Host) -> list[Leftover]:
         found += [str(path) for path in sorted(host.under("/sys/fs/bpf").glob(pattern))]
     net = _content(host.under("/etc/cni/net.d"))
     ours = [path for path in net if _of_a_pod_network(path)]
-    aside = [path for path in net if path not in ours and path.endswith(SET_ASIDE)]
+    aside = [
+        path for path in net if path not in ours and path.endswith(SET_ASIDE) and not _own(path).exists()
+    ]
     return [Leftover("path", path) for path in found + ours] + [Leftover("set aside", path) for path in aside]
+
+
+def _own(path: str) -> Path:
+    """Return the name that a configuration had before it was set aside."""
+    return Path(path[: -len(SET_ASIDE)])
 
 
 def _of_a_pod_network(path: str) -> bool:
@@ -249,7 +256,7 @@ def remove(host: Host, piece: Leftover) -> str:
     if piece.kind in ("path", "kubeconfig"):
         return _remove_path(host, Path(piece.what))
     if piece.kind == "set aside":
-        return _give_back(Path(piece.what))
+        return _give_back(piece.what)
     if piece.kind == "iptables":
         return _remove_rules(host, piece.what)
     commands: dict[str, list[list[str]]] = {
@@ -282,7 +289,7 @@ def remove(host: Host, piece: Leftover) -> str:
 
 
 def _remove_path(host: Host, path: Path) -> str:
-    mounted = _mounted_in(host, path)
+    mounted = [point for point in host.mounts() if point == str(path)] or _mounted_in(host, path)
     if mounted:  # its content is somebody's: a volume, a disk
         return f"{path}: {mounted[0]} is still mounted, so nothing in it was deleted"
     try:
@@ -297,14 +304,9 @@ def _remove_path(host: Host, path: Path) -> str:
     return ""
 
 
-def _give_back(path: Path) -> str:
-    """Give a configuration its name back, unless there is another of that name by now."""
-    before = Path(str(path)[: -len(SET_ASIDE)])
+def _give_back(path: str) -> str:
     try:
-        if before.exists():
-            path.unlink()
-        else:
-            path.rename(before)
+        Path(path).rename(_own(path))
     except OSError as error:
         return f"{path}: {error.strerror or error}"
     return ""

@@ -175,6 +175,7 @@ class Reporter:
 
     def _send(self, report: Report) -> t.Tuple[str, str]:
         """Send one report; return why it could not be sent, or why it was refused, or twice nothing."""
+        taken = False
         try:
             if self._client is None:
                 self._client = self._connect()
@@ -191,6 +192,8 @@ class Reporter:
                 features={KUBERNETES: report.kubernetes} if report.kubernetes else None,
                 error=report.error,
             )
+            taken = True
+            self._refused_macs.discard(report.mac)
             for key, value in report.data.items():
                 self._client.put_data(report.mac, key, value)
         except StateApiRefusedError as error:
@@ -199,12 +202,12 @@ class Reporter:
             if error.status == _UNKNOWN_TOKEN:
                 self._client = None  # the run may be about to bring the right one
                 return str(error), ""
-            self._refused_macs.add(report.mac)
+            if not taken:  # a value that is refused says nothing of its state
+                self._refused_macs.add(report.mac)
             return "", f"{report.name}: {error.detail or error}"
         except StateApiError as error:
             self._client = None  # token and CA may be others by the next attempt
             return str(error), ""
-        self._refused_macs.discard(report.mac)
         return "", ""
 
     @staticmethod

@@ -6,7 +6,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from kubestead.model.endpoint_files import MARK
-from kubestead.model.leftovers import clear_control_plane, find_all, removal_script, remove_all
+from kubestead.model.leftovers import (
+    Leftover,
+    clear_control_plane,
+    find_all,
+    removal_script,
+    remove,
+    remove_all,
+)
 from kubestead.model.resetting import explain, reset, wake_runtime
 from tests.unit.kubeadm_sample import (
     Programs,
@@ -158,6 +165,9 @@ def test_what_is_still_mounted_is_not_deleted(tmp_path: Path) -> None:
     programs.answers["umount"] = (32, "", "target is busy")
     result = reset(host, use_kubeadm=False)
     assert data.exists()
+    itself = sample_host(tmp_path, programs, ["/", str(data.parent)])
+    assert "is still mounted" in remove(itself, Leftover("path", str(data.parent)))
+    assert data.exists()
     assert "pods/1/volume is still mounted, so nothing in it was deleted" in explain("cp-1", result).replace(
         str(tmp_path), ""
     )
@@ -267,8 +277,11 @@ def test_what_cilium_has_set_aside_gets_its_name_back(tmp_path: Path) -> None:
     put(tmp_path, "etc/cni/net.d/10-mine.conf", "new")
     host = sample_host(tmp_path, Programs())
     assert remove_all(host, find_all(host)) == []
-    assert sorted(path.name for path in net.iterdir()) == ["10-mine.conf", "87-podman-bridge.conflist"]
-    assert (net / "10-mine.conf").read_text() == "new"
+    assert {path.name: path.read_text() for path in net.iterdir()} == {
+        "10-mine.conf": "new",
+        "10-mine.conf.cilium_bak": "old",
+        "87-podman-bridge.conflist": "podman",
+    }
     assert find_all(host) == []
 
 

@@ -38,7 +38,7 @@ def report(mac: str, state: str = "provisioning", phase: str = "prepare", **more
 
 def sent(server: Server) -> list[tuple[str, str, str]]:
     """What came of reports: machine, state, phase."""
-    bodies = [body for method, _path, _headers, body in server.requests if method == "POST"]
+    bodies = [body for _method, path, _headers, body in server.requests if path == "/api/state"]
     return [(body["mac"][-2:], body["state"], body["phase"]) for body in bodies]
 
 
@@ -137,6 +137,17 @@ def test_what_is_kept_is_sent_again_with_its_report(server: Server) -> None:
         one.flush(1)
     assert [(key, value) for key, value, _reports in kept(server)] == [("join", 1)] * 2
     assert (one.sent, one.refused, one.waiting) == (1, 0, 0)
+
+
+def test_a_value_that_is_refused_does_not_keep_the_state_from_being_told(server: Server) -> None:
+    server.answers = [(200, b"{}"), (200, b"{}"), (413, b'{"detail": "too large"}')]
+    one = make(server.url)
+    one.add(report(A, data={"join": 1}))
+    assert one.flush(5)
+    one.add(report(A, "ready"))
+    assert one.flush(5)
+    assert [state for _mac, state, _phase in sent(server) if state == "ready"] == ["ready"]
+    assert (one.sent, one.refused) == (1, 1)
 
 
 def test_an_api_that_is_not_there_holds_nobody_up() -> None:
